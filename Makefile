@@ -1,0 +1,67 @@
+# leadglass: `make help` lists what there is. Everything installed comes from the hashed lists in requirements/.
+
+PYTHON ?= python3
+SECONDS ?= 60
+VENV := .venv
+BIN := $(VENV)/bin
+# Two workers: the build machine has two cores; tests that need one core to themselves carry `xdist_group`.
+WORKERS ?= 2
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP_INSTALL := $(PIP) install --no-deps --only-binary :all: --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev peers demo test test-long check format bench fuzz lock clean
+.DELETE_ON_ERROR:
+
+help: ## what you are reading
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/runtime.stamp ## virtual environment with what the archive and the survey need
+setup-dev: $(VENV)/dev.stamp ## the same and what tests and checks need
+
+$(VENV)/bin/python:
+	@sh tools/make-venv $(PYTHON) $(VENV)
+
+$(VENV)/runtime.stamp: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing what leadglass needs (requirements/runtime.txt) into $(VENV)"
+	@$(PIP_INSTALL) -r requirements/runtime.txt
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
+	@echo "installing what the tests and checks need (requirements/dev.txt) into $(VENV)"
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+peers: ## the independent programs we are tested against (dcmtk, Orthanc, nmap ...): Debian packages, as root
+	@sh tools/install-peers
+
+demo: setup ## an archive that gives a stranger nothing beside one that gives him everything
+	@$(BIN)/leadglass demo $(DEMO)
+
+test: setup-dev peers ## every test but the long ones, and every example (10 minutes at most)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not long"
+
+test-long: setup-dev peers ## every test, the long ones too
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3600 --hypothesis-profile long
+
+check: setup-dev ## format, lint, types, the walls between the packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup-dev ## put every file into the one format
+	$(BIN)/ruff format .
+
+bench: setup-dev peers ## side by side with Orthanc, on disk
+	@$(BIN)/python -m bench $(BENCH)
+
+fuzz: setup-dev ## every fuzz target for SECONDS (60) each
+	@$(BIN)/python fuzz/run.py --seconds $(SECONDS) $(FUZZ)
+
+lock: ## resolve the versions in requirements/ anew
+	@sh tools/lock $(PYTHON)
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

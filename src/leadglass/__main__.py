@@ -1,0 +1,5 @@
+"""`python -m leadglass`: the same as the installed command."""
+
+from leadglass.cli import main
+
+main()

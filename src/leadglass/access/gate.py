@@ -1,0 +1,255 @@
+"""The gate: who is it, may he, note it down, hand out a grant. Every request of every door comes through here.
+
+The order is the guarantee: what leaves the archive (find, get) does so after its intent is durable in the trail; what comes in
+(store) is acknowledged after intent and outcome are. When the trail cannot be written, nothing is served.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TypeVar
+
+from leadglass.access.clock import Clock
+from leadglass.access.denials import Denials
+from leadglass.access.grant import (
+    NOTHING,
+    AdministerGrant,
+    Detail,
+    EchoGrant,
+    FindGrant,
+    GetGrant,
+    Grant,
+    StoreGrant,
+    TrailGrant,
+)
+from leadglass.access.identity import (
+    BearerToken,
+    Credentials,
+    Kind,
+    LocalUser,
+    PeerCertificate,
+    PlaintextPeer,
+    Principal,
+)
+from leadglass.access.policy import Policy, decide
+from leadglass.access.registry import PLAINTEXT, Registry, Stranger
+from leadglass.dicom.predicate import StudyPredicate
+from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable
+from leadglass.trail import entries
+from leadglass.trail.entries import MAX_STUDIES, Entry
+from leadglass.trail.log import TrailLog
+from leadglass.vocabulary import Action, Door, Outcome
+
+G = TypeVar("G", bound=Grant)
+
+TAKES: Mapping[Door, type[Credentials]] = MappingProxyType(
+    {
+        Door.DIMSE: PeerCertificate,
+        Door.DIMSE_PLAINTEXT: PlaintextPeer,
+        Door.DICOMWEB: BearerToken,
+        Door.CONTROL: LocalUser,
+    }
+)
+"""What each door believes; shown anything else, it knows nobody."""
+
+IMAGES = frozenset({Action.STORE, Action.FIND, Action.GET})
+OFFERS: Mapping[Door, frozenset[Action]] = MappingProxyType(
+    {
+        Door.DIMSE: IMAGES | {Action.ECHO, Action.MOVE},
+        Door.DIMSE_PLAINTEXT: frozenset({Action.ECHO, Action.STORE}),
+        Door.DICOMWEB: IMAGES,
+        Door.CONTROL: frozenset({Action.ADMINISTER, Action.READ_TRAIL, Action.STORE}),
+    }
+)
+"""What each door is for, whatever a policy says: no image leaves by the plaintext door or by the control socket."""
+
+
+def _entered_by(principal: Principal, door: Door) -> bool:
+    """Whether this door identifies such principals: who came in without TLS does not go on where TLS is asked for."""
+    match door:
+        case Door.DIMSE:
+            return principal.kind is Kind.PEER and principal.credential != PLAINTEXT
+        case Door.DIMSE_PLAINTEXT:
+            return principal.kind is Kind.PEER and principal.credential == PLAINTEXT
+        case Door.DICOMWEB:
+            return principal.kind is Kind.TOKEN
+        case Door.CONTROL:
+            return principal.kind is Kind.LOCAL
+
+
+class Gate:
+    """Admits requests under a policy, for those whom the registry knows, into the trail."""
+
+    def __init__(self, policy: Policy, registry: Registry, trail: TrailLog, clock: Clock = time.time_ns) -> None:
+        self._policy = policy
+        self._registry = registry
+        self._trail = trail
+        self._clock = clock
+        self._denials = Denials()
+        self._abandoned: deque[Entry] = deque()
+
+    def identify(self, door: Door, credentials: Credentials) -> Principal:
+        """Who shows these credentials at this door; raises `NotIdentified`, which says nothing more, and counts it."""
+        self._catch_up()
+        fits = isinstance(credentials, TAKES[door])
+        found = self._registry.recognise(credentials) if fits else Stranger.WRONG_DOOR
+        if isinstance(found, Stranger):
+            self._denials.count(self._clock(), door, found)
+            raise NotIdentified("not identified")
+        return found
+
+    def is_current(self, principal: Principal, door: Door, address: str) -> bool:
+        """Whether he is still whom he was identified as, for doors that keep connections; admits him to nothing."""
+        return _entered_by(principal, door) and isinstance(self._registry.current(principal, address), Principal)
+
+    def may(self, principal: Principal, door: Door, action: Action) -> bool:
+        """Whether the policy gives `action` for any study at all, for negotiation only: it grants nothing and leaves no entry."""
+        return action in OFFERS[door] and _entered_by(principal, door) and decide(self._policy, principal, action) is not None
+
+    def admit_echo(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> EchoGrant:
+        return self._admit(EchoGrant, principal, door, address, studies, detail)
+
+    def admit_store(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> StoreGrant:
+        return self._admit(StoreGrant, principal, door, address, studies, detail)
+
+    def admit_find(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> FindGrant:
+        return self._admit(FindGrant, principal, door, address, studies, detail)
+
+    def admit_get(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> GetGrant:
+        return self._admit(GetGrant, principal, door, address, studies, detail)
+
+    def admit_administer(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> AdministerGrant:
+        return self._admit(AdministerGrant, principal, door, address, studies, detail)
+
+    def admit_read_trail(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> TrailGrant:
+        return self._admit(TrailGrant, principal, door, address, studies, detail)
+
+    def _admit(self, kind: type[G], principal: Principal, door: Door, address: str, studies: Iterable[str], detail: Detail) -> G:
+        """A grant, or `NotAllowed` after the denial was noted; raises `TrailUnwritable` when neither can be noted."""
+        self._catch_up()
+        action = kind.action
+        current = self._registry.current(principal, address)
+        visible: StudyPredicate | None = None
+        if isinstance(current, Principal) and action in OFFERS[door] and _entered_by(principal, door):
+            visible = decide(self._policy, current, action)
+        entry = Entry(
+            self._clock(),
+            entries.Kind.INTENT if visible is not None else entries.Kind.DENIED,
+            principal=principal.id,
+            door=door,
+            address=address,
+            action=action,
+            studies=tuple(studies)[:MAX_STUDIES],
+            outcome=None if visible is not None else Outcome.REFUSED,
+            detail={**detail, "reason": str(current)} if isinstance(current, Stranger) else detail,
+        )
+        sequence = self._trail.append(entry)
+        if visible is None or not isinstance(current, Principal):
+            self._trail.flush(sequence)
+            raise NotAllowed(f"{principal.id} may not {action}; `leadglass policy explain` says what it may")
+        if kind.intent_first:
+            self._flush_intent(entry, sequence)
+        return kind._issue(current, door, address, visible, sequence, self._record, self._abandon)  # noqa: SLF001
+
+    def _flush_intent(self, intent: Entry, sequence: int) -> None:
+        try:
+            self._trail.flush(sequence)
+        except TrailUnwritable:
+            # The intent is queued and will be written when there is room: it must not stay without its end.
+            self._abandon(sequence, intent.principal, intent.door, intent.address, intent.action, Outcome.REFUSED)
+            raise
+
+    def _record(self, grant: Grant, outcome: Outcome, studies: tuple[str, ...], count: int, detail: Detail) -> Callable[[], None]:
+        now = self._clock()
+
+        def entry(kind: entries.Kind, part: tuple[str, ...]) -> Entry:
+            first = kind is entries.Kind.OUTCOME
+            return Entry(
+                now,
+                kind,
+                principal=grant.principal.id,
+                door=grant.door,
+                address=grant.address,
+                action=grant.action,
+                studies=part,
+                count=count if first else 0,
+                outcome=outcome if first else None,
+                refers_to=grant.intent,
+                detail=detail if first else NOTHING,
+            )
+
+        told = [entry(entries.Kind.OUTCOME, studies[:MAX_STUDIES])]
+        rest = range(MAX_STUDIES, len(studies), MAX_STUDIES)
+        told += [entry(entries.Kind.CONTINUED, studies[start : start + MAX_STUDIES]) for start in rest]
+        sequences = [self._trail.append(one) for one in told]
+        return lambda: self._trail.flush(sequences[-1])
+
+    def _abandon(
+        self, intent: int, principal: str, door: Door | None, address: str, action: Action | None, outcome: Outcome = Outcome.FAILED
+    ) -> None:
+        self._abandoned.append(
+            Entry(
+                self._clock(),
+                entries.Kind.OUTCOME,
+                principal=principal,
+                door=door,
+                address=address,
+                action=action,
+                outcome=outcome,
+                refers_to=intent,
+                detail={"abandoned": 1},
+            )
+        )
+
+    def _catch_up(self, *, closing: bool = False) -> None:
+        """Queue what waits to be told: grants that were dropped, minutes of strangers that are over."""
+        while self._abandoned:
+            self._trail.append(self._abandoned.popleft())
+        for entry in self._denials.due(self._clock(), closing=closing):
+            self._trail.append(entry)
+
+    def apply_policy(self, grant: AdministerGrant, policy: Policy) -> None:
+        """Decide by `policy` from the next request on."""
+        if not isinstance(grant, AdministerGrant):
+            raise TypeError("the policy is changed under an AdministerGrant")
+        grant.require_open()
+        self._policy = policy
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
+    @property
+    def registry(self) -> Registry:
+        return self._registry
+
+    def started(self) -> None:
+        """Note that serving begins; durable on return."""
+        self._trail.flush(self._trail.append(Entry(self._clock(), entries.Kind.STARTED)))
+
+    def stopped(self) -> None:
+        """Note that serving ends; durable on return."""
+        self._trail.flush(self._trail.append(Entry(self._clock(), entries.Kind.STOPPED)))
+
+    def tick(self) -> None:
+        """Write what is due; to be called about once a minute."""
+        self._catch_up()
+        self._trail.flush()
+
+    def close(self) -> None:
+        """Write everything that waits; the trail itself is closed by whoever opened it."""
+        self._catch_up(closing=True)
+        self._trail.flush()

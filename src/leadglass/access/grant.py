@@ -1,0 +1,144 @@
+"""Grants: the proof that the gate admitted a request. An operation takes one, only the gate makes one, each is settled once."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeAlias
+
+from leadglass.access.identity import Principal
+from leadglass.dicom.predicate import StudyPredicate
+from leadglass.errors import BadInput, NoRoom, Refused
+from leadglass.vocabulary import Action, Door, Outcome
+
+Detail: TypeAlias = Mapping[str, str | int]
+NOTHING: Detail = {}
+
+_REFUSED = (Refused, BadInput, NoRoom)
+
+
+class _OnlyTheGateMakes(type):
+    """A class that cannot be called: `SomeGrant(...)` is a TypeError, at run time as for the type checker's reader."""
+
+    def __call__(cls, *_args: object, **_kwargs: object) -> Any:  # noqa: ANN401
+        raise TypeError(f"{cls.__name__} is made by the gate alone: ask Gate.admit_...")
+
+
+class Grant(metaclass=_OnlyTheGateMakes):
+    """One admitted request of one principal; a context manager that records the outcome however the block ends."""
+
+    action: ClassVar[Action]
+    intent_first: ClassVar[bool] = True
+    """Whether the intent is durable before the operation starts. Not where nothing leaves the archive before the outcome is durable."""
+    outcome_when_left: ClassVar[Outcome] = Outcome.FAILED
+    """What is recorded when the block ends without an exception and without `settle`: saying nothing is not success."""
+
+    def __init__(
+        self, principal: Principal, door: Door, address: str, visible: StudyPredicate, intent: int, record: "Record", abandon: "Abandon"
+    ) -> None:
+        self.principal = principal
+        self.door = door
+        self.address = address
+        self.visible = visible
+        """Which studies this request may be about; every look-up under the grant is restricted to it."""
+        self.intent = intent
+        """The sequence number of its intent in the trail."""
+        self._record = record
+        self._abandon = abandon
+        self._lock = threading.Lock()
+        self._settled = False
+
+    @classmethod
+    def _issue(
+        cls, principal: Principal, door: Door, address: str, visible: StudyPredicate, intent: int, record: "Record", abandon: "Abandon"
+    ) -> Self:
+        grant: Self = type.__call__(cls, principal, door, address, visible, intent, record, abandon)
+        return grant
+
+    @property
+    def settled(self) -> bool:
+        return self._settled
+
+    def settle(self, outcome: Outcome, *, studies: Iterable[str] = (), count: int = 0, detail: Detail = NOTHING) -> None:
+        """Record how the request ended; durable on return, so acknowledge after it.
+
+        Raises RuntimeError the second time, and `TrailUnwritable` when it could not be made durable: then nothing may be acknowledged.
+        """
+        with self._lock:
+            if self._settled:
+                raise RuntimeError("a grant is settled once")
+            write = self._record(self, outcome, tuple(studies), count, detail)
+            self._settled = True
+        write()
+
+    def require_open(self) -> None:
+        """Raise RuntimeError when this grant was settled: what it allowed is over."""
+        if self._settled:
+            raise RuntimeError("this grant was settled: ask the gate for a new one")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._settled:
+            return
+        if kind is None:
+            self.settle(self.outcome_when_left)
+        elif not issubclass(kind, Exception):
+            # GeneratorExit, KeyboardInterrupt, a cancelled asyncio task: nothing failed, somebody stopped it.
+            self.settle(Outcome.CANCELLED)
+        elif issubclass(kind, _REFUSED):
+            self.settle(Outcome.REFUSED)
+        else:
+            self.settle(Outcome.FAILED)
+
+    def __del__(self) -> None:
+        # A collector may run inside the trail's own lock: leave a note, the gate's next call records it.
+        if not getattr(self, "_settled", True):
+            self._abandon(self.intent, self.principal.id, self.door, self.address, self.action)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.principal.id}, intent={self.intent}, settled={self._settled})"
+
+
+Record: TypeAlias = Callable[[Grant, Outcome, tuple[str, ...], int, Detail], Callable[[], None]]
+"""Queues the entries of an outcome; gives the call that makes them durable."""
+Abandon: TypeAlias = Callable[[int, str, Door, str, Action], None]
+
+
+class EchoGrant(Grant):
+    """To be told that we are here."""
+
+    action = Action.ECHO
+    intent_first = False
+    outcome_when_left = Outcome.DONE
+
+
+class StoreGrant(Grant):
+    """To hand in one object, if `visible` admits its study."""
+
+    action = Action.STORE
+    intent_first = False
+
+
+class FindGrant(Grant):
+    """To search among the studies that `visible` admits."""
+
+    action = Action.FIND
+
+
+class GetGrant(Grant):
+    """To be given objects of the studies that `visible` admits."""
+
+    action = Action.GET
+
+
+class AdministerGrant(Grant):
+    """To change people, peers, tokens, keys or the policy."""
+
+    action = Action.ADMINISTER
+
+
+class TrailGrant(Grant):
+    """To read the trail."""
+
+    action = Action.READ_TRAIL

@@ -1,0 +1,188 @@
+"""Everyone who is known, and the one place that recognises them."""
+
+import hmac
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+
+from leadglass.access.accounts import Accounts
+from leadglass.access.clock import NANOSECONDS, Clock
+from leadglass.access.identity import (
+    BearerToken,
+    Credentials,
+    Kind,
+    LocalUser,
+    PeerCertificate,
+    PlaintextPeer,
+    Principal,
+    spki_pin,
+)
+from leadglass.access.peers import UNPROVEN, Peer, Peers
+from leadglass.access.sealed import SealedFile
+from leadglass.access.tokens import Token, Tokens
+from leadglass.durable import make_folder
+from leadglass.errors import NotIdentified, WrongUsage
+from leadglass.vocabulary import Action
+
+LOCAL_RIGHTS = frozenset(Action)
+PLAINTEXT = "plaintext"
+
+Listener = Callable[[], None]
+
+
+class Stranger(StrEnum):
+    """Why somebody was not identified: for the trail's counts, never for the stranger."""
+
+    NOT_A_CERTIFICATE = "not-a-certificate"
+    UNKNOWN_PEER = "unknown-peer"
+    ANOTHER_KEY = "another-key"
+    EXPIRED_CERTIFICATE = "expired-certificate"
+    ANOTHER_ADDRESS = "another-address"
+    REVOKED_PEER = "revoked-peer"
+    NEEDS_TLS = "needs-tls"
+    UNKNOWN_TOKEN = "unknown-token"  # noqa: S105
+    DEAD_TOKEN = "dead-token"  # noqa: S105
+    DISABLED_USER = "disabled-user"
+    ANOTHER_LOCAL_USER = "another-local-user"
+    WRONG_DOOR = "wrong-door"
+
+
+Recognised = Principal | Stranger
+
+
+class Registry:
+    """Accounts, peers and tokens, sealed under HOME/access; thread-safe."""
+
+    def __init__(self, folder: Path, key: bytes, archive_id: bytes, clock: Clock, owner_uid: int) -> None:
+        self._clock = clock
+        self._owner_uid = owner_uid
+        self._listeners: list[Listener] = []
+        self.accounts = Accounts(_file(folder, key, archive_id, "users"), clock)
+        self.peers = Peers(_file(folder, key, archive_id, "peers"), clock)
+        self.tokens = Tokens(_file(folder, key, archive_id, "tokens"), clock, self._has_account)
+        for table in (self.accounts.table, self.peers.table, self.tokens.table):
+            table.changed = self._tell
+
+    @classmethod
+    def create(cls, folder: Path, key: bytes, archive_id: bytes, clock: Clock, *, owner_uid: int | None = None) -> Self:
+        """An empty registry in `folder`, which must not exist: nobody is known."""
+        if folder.exists():
+            raise WrongUsage(f"{folder} exists already; who is known is never started over")
+        make_folder(folder)
+        for what in ("users", "peers", "tokens"):
+            _file(folder, key, archive_id, what).save([])
+        return cls.open(folder, key, archive_id, clock, owner_uid=owner_uid)
+
+    @classmethod
+    def open(cls, folder: Path, key: bytes, archive_id: bytes, clock: Clock, *, owner_uid: int | None = None) -> Self:
+        """The registry in `folder`; raises `Damaged` when a part of it is missing or does not open."""
+        return cls(folder, key, archive_id, clock, os.geteuid() if owner_uid is None else owner_uid)
+
+    def _has_account(self, name: str) -> bool:
+        account = self.accounts.get(name)
+        return account is not None and not account.disabled
+
+    def on_change(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` after every change, in the thread that made it; gives what undoes this."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+    def recognise(self, credentials: Credentials) -> Recognised:
+        """Whose credentials these are, or why they are nobody's; decides nothing about what he may."""
+        match credentials:
+            case PeerCertificate():
+                return self._peer_by_key(credentials)
+            case PlaintextPeer():
+                return self._peer_by_address(credentials)
+            case BearerToken():
+                token = self.tokens.find(credentials.text)
+                return Stranger.UNKNOWN_TOKEN if token is None else self._bearer(token)
+            case LocalUser():
+                return self._local(credentials.uid)
+
+    def current(self, principal: Principal, address: str) -> Recognised:
+        """The same principal as he is known now, or why he is nobody any more; what he was told before counts for nothing."""
+        match principal.kind:
+            case Kind.PEER:
+                peer = self.peers.get(principal.name)
+                if peer is None:
+                    return Stranger.UNKNOWN_PEER
+                return self._peer(peer, principal.credential, address)
+            case Kind.TOKEN:
+                token = self.tokens.get(principal.credential)
+                return Stranger.UNKNOWN_TOKEN if token is None or token.user != principal.name else self._bearer(token)
+            case Kind.LOCAL:
+                return self._local(int(principal.name))
+            case Kind.USER:
+                return self.user(principal.name)
+
+    def user(self, name: str) -> Recognised:
+        """The person with this account, as the policy sees him."""
+        account = self.accounts.get(name)
+        if account is None or account.disabled:
+            return Stranger.DISABLED_USER
+        return Principal(f"user:{name}", Kind.USER, name, account.roles, frozenset(Action))
+
+    def _peer_by_key(self, shown: PeerCertificate) -> Recognised:
+        try:
+            pin = spki_pin(shown.certificate)
+            certificate = x509.load_der_x509_certificate(shown.certificate)
+        except (NotIdentified, ValueError):
+            return Stranger.NOT_A_CERTIFICATE
+        now = datetime.fromtimestamp(self._clock() / NANOSECONDS, UTC)
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            return Stranger.EXPIRED_CERTIFICATE
+        peer = self.peers.get(shown.calling_ae.strip(" "))
+        if peer is None:
+            return Stranger.UNKNOWN_PEER
+        return self._peer(peer, pin, shown.address)
+
+    def _peer_by_address(self, shown: PlaintextPeer) -> Recognised:
+        peer = self.peers.get(shown.calling_ae.strip(" "))
+        if peer is None:
+            return Stranger.UNKNOWN_PEER
+        return self._peer(peer, PLAINTEXT, shown.address)
+
+    def _peer(self, peer: Peer, credential: str, address: str) -> Recognised:
+        if peer.revoked:
+            return Stranger.REVOKED_PEER
+        rights = peer.rights
+        if credential == PLAINTEXT:
+            if not peer.unsafe_plaintext:
+                return Stranger.NEEDS_TLS
+            rights &= UNPROVEN
+        else:
+            pinned = [pin for pin in peer.pins if hmac.compare_digest(pin.sha256, credential)]
+            if not pinned:
+                return Stranger.ANOTHER_KEY
+            if pinned[0].not_after < self._clock():
+                return Stranger.EXPIRED_CERTIFICATE
+        if not peer.calls_from(address):
+            return Stranger.ANOTHER_ADDRESS
+        return Principal(f"peer:{peer.ae_title}", Kind.PEER, peer.ae_title, may=rights, credential=credential)
+
+    def _bearer(self, token: Token) -> Recognised:
+        account = self.accounts.get(token.user)
+        if not self.tokens.alive(token):
+            return Stranger.DEAD_TOKEN
+        if account is None or account.disabled:
+            return Stranger.DISABLED_USER
+        return Principal(f"token:{token.id}@{account.name}", Kind.TOKEN, account.name, account.roles, token.may, token.id)
+
+    def _local(self, uid: int) -> Recognised:
+        if uid not in (0, self._owner_uid):
+            return Stranger.ANOTHER_LOCAL_USER
+        return Principal(f"local:{uid}", Kind.LOCAL, str(uid), may=LOCAL_RIGHTS)
+
+
+def _file(folder: Path, key: bytes, archive_id: bytes, what: str) -> SealedFile:
+    return SealedFile(folder / f"{what}.sealed", key, archive_id, what)

@@ -1,0 +1,343 @@
+"""Administration: people, peers, tokens, policy, keys, and reading the trail; each call asks the gate for itself.
+
+Every method raises `NotAllowed` when the policy does not give the caller the right, and what it changes is in the trail.
+"""
+
+import ipaddress
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from leadglass.access import policy as policies
+from leadglass.access.accounts import generate_password
+from leadglass.access.authority import Authority
+from leadglass.access.gate import Gate
+from leadglass.access.grant import AdministerGrant, TrailGrant
+from leadglass.access.identity import Kind, Principal
+from leadglass.access.peers import Peer, Pin
+from leadglass.access.registry import Registry
+from leadglass.access.secret import Secret
+from leadglass.errors import WrongUsage
+from leadglass.trail.entries import Entry
+from leadglass.trail.export import export
+from leadglass.trail.log import TrailLog
+from leadglass.vault.keys import Keys
+from leadglass.vault.vault import Vault
+from leadglass.vocabulary import Action, Door, Outcome, Role
+
+Row = dict[str, object]
+_NS = 1_000_000_000
+RENEW_WITHIN = 30 * 24 * 3600 * _NS
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What administration works on; all of it opened by `assemble`."""
+
+    gate: Gate
+    vault: Vault
+    keys: Keys
+    registry: Registry
+    authority: Authority
+    trail: TrailLog
+    policy_file: Path
+    aet: str
+
+
+@dataclass(frozen=True)
+class NewPeer:
+    """A peer to be added; exactly one of `certificate`, `csr` (PEM) and `issue`, or `unsafe_plaintext`."""
+
+    ae_title: str
+    addresses: list[str]
+    may: list[Action]
+    host: str | None = None
+    port: int | None = None
+    certificate: str | None = None
+    csr: str | None = None
+    issue: bool = False
+    unsafe_plaintext: bool = False
+
+
+def _time(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / _NS, tz=UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+class Administration:
+    """What one caller may ask about the archive itself."""
+
+    def __init__(self, parts: Parts, principal: Principal, door: Door, address: str) -> None:
+        self._hold = parts
+        self._who = (principal, door, address)
+
+    def _admit(self, **detail: str | int) -> AdministerGrant:
+        return self._hold.gate.admit_administer(*self._who, detail=detail)
+
+    def _admit_reading(self, **detail: str | int) -> TrailGrant:
+        return self._hold.gate.admit_read_trail(*self._who, detail=detail)
+
+    # Peers
+
+    def add_peer(self, new: NewPeer) -> Row:
+        """Add a peer; gives the issued certificate (and key, when we made it) as PEM."""
+        with self._admit(verb="peer-add", peer=new.ae_title) as grant:
+            if new.ae_title == self._hold.aet:
+                raise WrongUsage(f"{new.ae_title} is this archive's own AE title; a peer has another")
+            if self._hold.registry.peers.get(new.ae_title) is not None:
+                raise WrongUsage(f"there is a peer {new.ae_title} already; `leadglass peer renew` gives it a new certificate")
+            issued: Row = {}
+            pins: tuple[Pin, ...] = ()
+            networks = tuple(_network(address) for address in new.addresses)
+            if not new.unsafe_plaintext:
+                issued, pin = self._certify(grant, new.ae_title, new.certificate, new.csr, issue=new.issue)
+                pins = (pin,)
+            peer = Peer(
+                ae_title=new.ae_title,
+                networks=networks,
+                may=frozenset(new.may),
+                pins=pins,
+                host=new.host,
+                port=new.port,
+                unsafe_plaintext=new.unsafe_plaintext,
+            )
+            self._hold.registry.peers.add(grant, peer)
+            grant.settle(Outcome.DONE, count=1)
+            return issued
+
+    def renew_peer(self, ae_title: str, *, certificate: str | None, csr: str | None, issue: bool) -> Row:
+        """Pin a further key for a peer; the one it has goes on until its certificate ends."""
+        with self._admit(verb="peer-renew", peer=ae_title) as grant:
+            self._require_peer(ae_title)
+            issued, pin = self._certify(grant, ae_title, certificate, csr, issue=issue)
+            self._hold.registry.peers.renew(grant, ae_title, pin)
+            grant.settle(Outcome.DONE, count=1)
+            return issued
+
+    def revoke_peer(self, ae_title: str) -> None:
+        """Shut a peer out; the doors cut its live associations."""
+        with self._admit(verb="peer-revoke", peer=ae_title) as grant:
+            self._require_peer(ae_title)
+            self._hold.registry.peers.revoke(grant, ae_title)
+            grant.settle(Outcome.DONE, count=1)
+
+    def peers(self) -> list[Row]:
+        """Every peer, without its keys."""
+        with self._admit(verb="peer-list") as grant:
+            rows: list[Row] = [
+                {
+                    "ae_title": peer.ae_title,
+                    "may": sorted(peer.may),
+                    "addresses": list(peer.networks),
+                    "destination": f"{peer.host}:{peer.port}" if peer.host else None,
+                    "expires": _time(max(pin.not_after for pin in peer.pins)) if peer.pins else None,
+                    "state": "revoked" if peer.revoked else "unsafe plaintext" if peer.unsafe_plaintext else "active",
+                }
+                for peer in self._hold.registry.peers.list()
+            ]
+            grant.settle(Outcome.DONE, count=len(rows))
+            return rows
+
+    def _require_peer(self, ae_title: str) -> None:
+        if self._hold.registry.peers.get(ae_title) is None:
+            raise WrongUsage(f"there is no peer {ae_title}; `leadglass peer list` shows them")
+
+    def _certify(self, grant: AdministerGrant, ae_title: str, certificate: str | None, csr: str | None, *, issue: bool) -> tuple[Row, Pin]:
+        authority = self._hold.authority
+        if certificate is not None:
+            try:
+                der = x509.load_pem_x509_certificate(certificate.encode()).public_bytes(Encoding.DER)
+            except ValueError:
+                raise WrongUsage("the certificate is not PEM; `openssl x509 -in FILE -out FILE.pem` makes it so") from None
+            authority.trust(grant, certificate.encode())
+            return {}, Pin.of(der)
+        if csr is not None:
+            issued = authority.sign_request(grant, ae_title, csr.encode())
+        elif issue:
+            issued = authority.issue_peer(grant, ae_title)
+        else:
+            raise WrongUsage("a peer needs exactly one of --certificate FILE, --csr FILE, --issue DIR")
+        row: Row = {"certificate": issued.certificate_pem.decode(), "authority": issued.ca_pem.decode()}
+        if issued.key_pem is not None:
+            row["key"] = issued.key_pem.reveal()
+        return row, Pin.of(issued.certificate_der)
+
+    # People and tokens
+
+    def add_user(self, name: str, role: Role, password: str | None) -> Row:
+        """Add a person; without a password one is made and given back, once."""
+        with self._admit(verb="user-add", user=name, role=role) as grant:
+            chosen = Secret(password) if password is not None else generate_password()
+            self._hold.registry.accounts.add(grant, name, [role], chosen)
+            grant.settle(Outcome.DONE, count=1)
+            return {"password": chosen.reveal()} if password is None else {}
+
+    def users(self) -> list[Row]:
+        """Every person, without passwords."""
+        with self._admit(verb="user-list") as grant:
+            rows: list[Row] = [
+                {"name": each.name, "role": sorted(each.roles), "state": "disabled" if each.disabled else "active"}
+                for each in self._hold.registry.accounts.list()
+            ]
+            grant.settle(Outcome.DONE, count=len(rows))
+            return rows
+
+    def disable_user(self, name: str) -> None:
+        """Shut a person out, with every token of theirs."""
+        with self._admit(verb="user-disable", user=name) as grant:
+            self._hold.registry.accounts.disable(grant, name)
+            grant.settle(Outcome.DONE, count=1)
+
+    def create_token(self, user: str, may: Sequence[Action], days: int) -> str:
+        """Make a token within the user's rights."""
+        with self._admit(verb="token-create", user=user, may=",".join(sorted(may)), days=days) as grant:
+            _, secret = self._hold.registry.tokens.create(grant, user, frozenset(may), days)
+            grant.settle(Outcome.DONE, count=1)
+            return secret.reveal()
+
+    # Policy
+
+    def check_policy(self) -> None:
+        """Raise `ConfigurationError` when policy.toml cannot be applied."""
+        with self._admit(verb="policy-check") as grant:
+            policies.load_policy(self._hold.policy_file)
+            grant.settle(Outcome.DONE)
+
+    def apply_policy(self) -> None:
+        """Put policy.toml in force from the next request on."""
+        with self._admit(verb="policy-apply") as grant:
+            self._hold.gate.apply_policy(grant, policies.load_policy(self._hold.policy_file))
+            grant.settle(Outcome.DONE)
+
+    def explain(self, who: str) -> list[Row]:
+        """What a user or a peer may do, and which rule gives it."""
+        with self._admit(verb="policy-explain") as grant:
+            account = self._hold.registry.accounts.get(who)
+            peer = self._hold.registry.peers.get(who)
+            if account is None and peer is None:
+                raise WrongUsage(f"there is neither a user nor a peer {who}; `leadglass user list` and `peer list` show them")
+            principals = []
+            if account is not None and not account.disabled:
+                principals.append(Principal(f"user:{who}", Kind.USER, who, frozenset(account.roles), frozenset(Action)))
+            if peer is not None and not peer.revoked:
+                principals.append(Principal(f"peer:{who}", Kind.PEER, who, may=peer.may))
+            rows: list[Row] = [
+                {"who": each.id, "means": sentence} for each in principals for sentence in policies.explain(self._hold.gate.policy, each)
+            ]
+            grant.settle(Outcome.DONE, count=len(rows))
+            return rows
+
+    def renew_server_certificate_if_due(self, hostnames: Sequence[str]) -> bool:
+        """Make a new server certificate when fewer than 30 days are left of the one there is; gives whether it did."""
+        authority = self._hold.authority
+        if authority.server_expires() - time.time_ns() > RENEW_WITHIN:
+            return False
+        with self._admit(verb="server-certificate-renew") as grant:
+            authority.renew_server(grant, hostnames)
+            grant.settle(Outcome.DONE, count=1)
+            return True
+
+    # Vault and keys
+
+    def check(self, sample: float) -> Row:
+        """Hold blobs, keys, index and trail against each other; `sample` is the per cent of blobs that are read whole."""
+        with self._admit(verb="check") as grant:
+            problems = [f"{problem.kind}: {problem.text}" for problem in self._hold.vault.check(sample)]
+            trail = self._hold.trail.verify()
+            problems += [f"trail: {problem}" for problem in trail.problems]
+            grant.settle(Outcome.DONE, count=len(problems))
+            counts = self._hold.vault.counts()
+            return {"blobs": counts.blobs, "instances": counts.instances, "entries": trail.size, "problems": problems}
+
+    def rotate_keys(self) -> Row:
+        """Make a new key version and wrap every key by it."""
+        with self._admit(verb="keys-rotate") as grant:
+            version = self._hold.keys.rotate()
+            count = sum(1 for _ in self._hold.keys.records())
+            grant.settle(Outcome.DONE, count=count)
+            return {"version": version, "keys": count}
+
+    def check_keys(self) -> list[str]:
+        """What is wrong with the keys, a sentence each."""
+        with self._admit(verb="keys-check") as grant:
+            problems = list(self._hold.keys.check())
+            grant.settle(Outcome.DONE, count=len(problems))
+            return problems
+
+    # Trail
+
+    def trail_entries(self, *, last: int, who: str | None, study: str | None) -> Iterator[Row]:
+        """The newest `last` entries that match, oldest first."""
+        with self._admit_reading(verb="trail-show") as grant:
+            log = self._hold.trail
+            chosen: list[Row] = []
+            # Read backwards in steps, so that the newest fifty of ten million cost fifty.
+            stop = log.size
+            while stop > 0 and len(chosen) < last:
+                start = max(0, stop - max(last, 256))
+                rows = [
+                    row for sequence, entry in log.read(start, stop) if (row := _entry_row(sequence, entry)) and _wanted(row, who, study)
+                ]
+                chosen = rows + chosen
+                stop = start
+            chosen = chosen[-last:]
+            grant.settle(Outcome.DONE, count=len(chosen))
+        yield from chosen
+
+    def export_trail(self, target: Path) -> int:
+        """Write the trail out for anybody's verifier; gives the number of entries."""
+        with self._admit_reading(verb="trail-export") as grant:
+            count = export(self._hold.trail, target)
+            grant.settle(Outcome.DONE, count=count)
+            return count
+
+    def trail_checkpoint(self) -> str:
+        """The newest signed checkpoint."""
+        with self._admit_reading(verb="trail-checkpoint") as grant:
+            grant.settle(Outcome.DONE)
+            return self._hold.trail.checkpoint().decode()
+
+    def verify_trail(self, kept_checkpoint: str | None, key: str | None) -> Row:
+        """Verify the trail while it is in use; `key` is a verifier key that was kept elsewhere."""
+        with self._admit_reading(verb="trail-verify") as grant:
+            report = self._hold.trail.verify(None if kept_checkpoint is None else kept_checkpoint.encode())
+            problems = list(report.problems)
+            if key is not None and key != self._hold.trail.verifier_text:
+                problems.append("the trail is not signed by the key that was given with --key")
+            grant.settle(Outcome.DONE, count=len(problems))
+            return {"size": report.size, "origin": report.origin, "problems": problems, "notes": list(report.notes)}
+
+
+def _network(address: str) -> str:
+    try:
+        return str(ipaddress.ip_network(address))
+    except ValueError:
+        raise WrongUsage(f"{address!r} is not an address or CIDR, as in 10.1.2.3/32") from None
+
+
+def _entry_row(sequence: int, entry: Entry) -> Row:
+    return {
+        "sequence": sequence,
+        "time": _time(entry.time),
+        "who": entry.principal,
+        "door": entry.door,
+        "address": entry.address,
+        "action": entry.action,
+        "kind": entry.kind.word,
+        "outcome": entry.outcome,
+        "count": entry.count,
+        "studies": list(entry.studies),
+        "refers_to": entry.refers_to,
+        "detail": dict(entry.detail),
+    }
+
+
+def _wanted(row: Row, who: str | None, study: str | None) -> bool:
+    studies = row["studies"]
+    principal = str(row["who"])
+    by_whom = who is None or principal == who or principal.endswith(f"@{who.removeprefix('user:')}")
+    return by_whom and (study is None or (isinstance(studies, list) and study in studies))

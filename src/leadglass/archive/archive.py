@@ -1,0 +1,124 @@
+"""The archive as every door sees it: enter with credentials, and ask.
+
+A request's way is the same for every door: the gate identifies, decides, writes the intent to the trail and hands out a grant;
+one operation does the work under that grant; the outcome is written when it ends, however it ends.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from leadglass.access.identity import Credentials, Principal
+from leadglass.archive.administration import Administration, NewPeer, Parts
+from leadglass.archive.fetch import Fetched, FetchedObject
+from leadglass.archive.find import Found, Record
+from leadglass.archive.store import Deposit, Limits, Provenance
+from leadglass.dicom.query import Query, Selection
+from leadglass.dicom.uid import Uid
+from leadglass.vault.vault import Counts
+from leadglass.vocabulary import Action, Door
+
+__all__ = [
+    "Archive",
+    "Caller",
+    "Deposit",
+    "Fetched",
+    "FetchedObject",
+    "Found",
+    "Limits",
+    "NewPeer",
+    "Parts",
+    "Provenance",
+    "Record",
+    "Session",
+]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, by which door and from where; the three things that every trail entry names."""
+
+    principal: Principal
+    door: Door
+    address: str
+
+
+class Session:
+    """What one identified caller may do; thread-safe, and checked anew by the gate at every request."""
+
+    def __init__(self, parts: Parts, caller: Caller, limits: Limits) -> None:
+        self._parts = parts
+        self._gate = parts.gate
+        self._vault = parts.vault
+        self._limits = limits
+        self.caller = caller
+
+    @property
+    def principal(self) -> Principal:
+        return self.caller.principal
+
+    def may(self, action: Action) -> bool:
+        """Whether the policy gives `action` for any study at all: for negotiation only, it grants nothing."""
+        return self._gate.may(self.caller.principal, self.caller.door, action)
+
+    def is_current(self) -> bool:
+        """Whether the caller is still who it was when it entered: not revoked, disabled, expired or elsewhere."""
+        return self._gate.is_current(self.caller.principal, self.caller.door, self.caller.address)
+
+    def echo(self) -> None:
+        """Answer that we are here; raises `NotAllowed`."""
+        with self._gate.admit_echo(self.caller.principal, self.caller.door, self.caller.address):
+            pass
+
+    def find(self, query: Query) -> Found:
+        """The records that match `query` and that the caller may see, as a context manager over an iterable (PS3.4 C.4.1)."""
+        grant = self._gate.admit_find(self.caller.principal, self.caller.door, self.caller.address)
+        return Found(grant, self._vault, query)
+
+    def fetch(self, selection: Selection) -> Fetched:
+        """The stored objects that `selection` names and that the caller may see, as a context manager over an iterable."""
+        grant = self._gate.admit_get(self.caller.principal, self.caller.door, self.caller.address)
+        return Fetched(grant, self._vault, selection)
+
+    def deposit(self, transfer_syntax: Uid, provenance: Provenance) -> Deposit:
+        """Take in one object, pushed piece by piece; raises `NotAllowed` or `NoRoom` before a byte is taken."""
+        grant = self._gate.admit_store(self.caller.principal, self.caller.door, self.caller.address)
+        return Deposit(grant, self._vault, transfer_syntax, provenance, self._limits)
+
+    @property
+    def administration(self) -> Administration:
+        """People, peers, tokens, keys, the trail: each call asks the gate for itself."""
+        return Administration(self._parts, self.caller.principal, self.caller.door, self.caller.address)
+
+
+class Archive:
+    """The open archive: what it holds, and the sessions that use it."""
+
+    def __init__(self, parts: Parts, limits: Limits) -> None:
+        self._parts = parts
+        self._limits = limits
+        self.aet = parts.aet
+
+    def enter(self, door: Door, credentials: Credentials, address: str) -> Session:
+        """A session for whoever the credentials prove; raises `NotIdentified`, which says nothing more."""
+        principal = self._parts.gate.identify(door, credentials)
+        return Session(self._parts, Caller(principal, door, address), self._limits)
+
+    def counts(self) -> Counts:
+        """How much the archive holds; for whoever owns its HOME."""
+        return self._parts.vault.counts()
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` after every change of people, peers or tokens, in the thread that made it; gives the way to stop that."""
+        return self._parts.registry.on_change(callback)
+
+    def tick(self) -> None:
+        """To be called about once a minute: writes what is counted, such as denials of the unidentified."""
+        self._parts.gate.tick()
+
+    def started(self) -> None:
+        """Put the start of serving into the trail."""
+        self._parts.gate.started()
+
+    def stopped(self) -> None:
+        """Put the clean stop of serving into the trail."""
+        self._parts.gate.stopped()

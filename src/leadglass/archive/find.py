@@ -1,0 +1,45 @@
+"""Find: the records that match a query, restricted to what the grant lets its holder see."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from leadglass.access.grant import FindGrant
+from leadglass.dicom.query import Query
+from leadglass.vault.vault import Vault
+from leadglass.vocabulary import Outcome
+
+Record = dict[str, str]
+"""DICOM keyword to text in UTF-8; several values are joined by a backslash (PS3.5 6.2)."""
+
+
+class Found:
+    """The answer to a find, pulled one record at a time; `cut` turns true when the query's limit ended it."""
+
+    def __init__(self, grant: FindGrant, vault: Vault, query: Query) -> None:
+        self._grant = grant
+        self._vault = vault
+        self._query = query
+        self.count = 0
+        self.cut = False
+        self._complete = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __iter__(self) -> Iterator[Record]:
+        limit = self._query.limit
+        for record in self._vault.find(self._query, self._grant.visible):
+            if limit is not None and self.count == limit:
+                self.cut = True
+                break
+            self.count += 1
+            yield record
+        self._complete = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None or issubclass(kind, GeneratorExit):
+            outcome = Outcome.DONE if self._complete else Outcome.CANCELLED
+        else:
+            outcome = Outcome.FAILED
+        self._grant.settle(outcome, count=self.count)

@@ -1,0 +1,79 @@
+"""Opening an archive: from HOME and the root key to the `Archive` that the doors use."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from leadglass.access.authority import Authority
+from leadglass.access.gate import Gate
+from leadglass.access.identity import LocalUser
+from leadglass.access.policy import load_policy
+from leadglass.access.registry import Registry
+from leadglass.archive.archive import Archive, Limits, Parts
+from leadglass.assemble import rootkeys
+from leadglass.config import Settings, load_settings
+from leadglass.home import Home
+from leadglass.trail.log import TrailLog
+from leadglass.vault.keys import Keys
+from leadglass.vault.vault import Vault
+from leadglass.vocabulary import Door, Outcome
+
+
+def origin(keys: Keys) -> str:
+    """The name of an archive's trail in every checkpoint (C2SP tlog-checkpoint), for ever."""
+    return f"leadglass/{keys.archive_id.hex()}"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open archive with what its doors need beside it."""
+
+    archive: Archive
+    authority: Authority
+    settings: Settings
+
+
+@contextmanager
+def opened(home: Home, *, remake_index: bool = False) -> Iterator[Opened]:
+    """Own HOME and open the archive in it; raises `HomeInUse`, `KeyUnavailable`, `Damaged` or `ConfigurationError`.
+
+    `remake_index` makes the index anew before it is opened, for when it is damaged or missing.
+    """
+    home.require()
+    settings = load_settings(home.config)
+    policy = load_policy(home.policy)
+    root = rootkeys.read(settings)
+    with home.owned(), ExitStack() as undo:
+        keys = Keys.open(home.keys, root)
+        undo.callback(keys.close)
+        trail = TrailLog.open(home.trail, keys.named("trail-seal"), keys.named("trail-signing"), origin(keys))
+        undo.callback(trail.close)
+        registry = Registry.open(home.access, keys.named("access"), keys.archive_id, time.time_ns)
+        authority = Authority.open(home.tls, keys.named("access"), keys.archive_id, time.time_ns)
+        gate = Gate(policy, registry, trail)
+        undo.callback(gate.close)
+        if remake_index:
+            _remake_index(home, keys, gate)
+        vault = Vault.open(home.path, keys, reserve_bytes=settings.storage.reserve_bytes)
+        undo.callback(vault.close)
+        parts = Parts(
+            gate=gate,
+            vault=vault,
+            keys=keys,
+            registry=registry,
+            authority=authority,
+            trail=trail,
+            policy_file=home.policy,
+            aet=settings.archive.aet,
+        )
+        yield Opened(Archive(parts, Limits(settings.storage.max_object_bytes)), authority, settings)
+
+
+def _remake_index(home: Home, keys: Keys, gate: Gate) -> None:
+    address = f"uid:{os.geteuid()}"
+    operator = gate.identify(Door.CONTROL, LocalUser(os.geteuid()))
+    with gate.admit_administer(operator, Door.CONTROL, address, detail={"verb": "index-rebuild"}) as grant:
+        count = Vault.remake_index(home.path, keys)
+        grant.settle(Outcome.DONE, count=count)

@@ -1,0 +1,152 @@
+"""Serving an archive: its doors in one event loop, opened together and closed in order."""
+
+import asyncio
+import logging
+import signal
+import ssl
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from os import geteuid
+
+from leadglass import logs
+from leadglass.access.identity import LocalUser
+from leadglass.assemble.opening import Opened, opened
+from leadglass.config import Address, Settings, parse_address
+from leadglass.home import Home
+from leadglass.net import tls
+from leadglass.net.limits import Limits
+from leadglass.net.workers import Workers
+from leadglass.vocabulary import Door
+from leadglass.wire.control.server import ControlServer
+from leadglass.wire.dicomweb.app import create_app
+from leadglass.wire.dicomweb.server import WebServer
+from leadglass.wire.dimse.door import DimseDoor
+
+WORKERS = 8
+"""Threads of the archive for each kind of door: more than cores, because they wait for the disk."""
+TICK_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where the doors are."""
+
+    dimse: Address
+    web: Address
+    plaintext: Address | None
+
+    def line(self) -> str:
+        """The one line that `serve` prints when every door accepts."""
+        plaintext = f" dimse-plaintext={self.plaintext}" if self.plaintext is not None else ""
+        return f"ready dimse={self.dimse} web=https://{self.web}{plaintext}"
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The addresses that were asked for on the command line; None leaves what leadglass.toml says."""
+
+    dimse: str | None = None
+    web: str | None = None
+    unsafe_plaintext: str | None = None
+
+
+def serve(home: Home, doors: Doors, ready: Callable[[Listening], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` is called when all doors accept.
+
+    Raises what `opened` raises, and `OSError` when an address cannot be listened at.
+    """
+    logs.to_stderr()
+    with opened(home) as archive:
+        for weakness in archive.settings.weakened():
+            logging.getLogger("leadglass").warning("unsafe setting: %s", weakness)
+        if doors.unsafe_plaintext is not None:
+            logging.getLogger("leadglass").warning(
+                "unsafe setting: --unsafe-dimse-plaintext: what its peers send crosses the network unencrypted"
+            )
+        session = archive.archive.enter(Door.CONTROL, LocalUser(geteuid()), f"uid:{geteuid()}")
+        session.administration.renew_server_certificate_if_due(archive.settings.archive.hostnames)
+        archive.archive.started()
+        try:
+            asyncio.run(_serve(home, archive, doors, ready))
+        finally:
+            archive.archive.stopped()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_associations=settings.dimse.max_associations,
+        max_associations_per_address=settings.dimse.max_associations_per_address,
+        idle_seconds=settings.dimse.idle_timeout_seconds,
+        artim_seconds=settings.dimse.artim_timeout_seconds,
+    )
+
+
+async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Listening], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings = archive.settings
+    identity = tls.Identity(
+        archive.authority.server_certificate,
+        archive.authority.server_key,
+        archive.authority.server_key_password.reveal_bytes(),
+    )
+    async with AsyncExitStack() as undo:
+        workers = Workers(WORKERS)
+        undo.callback(workers.close)
+        context = tls.server_context(identity, trusted_clients=archive.authority.trust_file.read_text())
+        door = DimseDoor(archive.archive, workers, tls=context, limits=_limits(settings))
+        dimse = await _open(undo, door, doors.dimse or settings.dimse.listen)
+        open_doors = [door]
+        plaintext = None
+        if (listen := doors.unsafe_plaintext or settings.dimse.unsafe_plaintext_listen) is not None:
+            door = DimseDoor(archive.archive, workers, tls=None, limits=_limits(settings))
+            plaintext = await _open(undo, door, listen)
+            open_doors.append(door)
+
+        changed = asyncio.Event()
+        undo.callback(archive.archive.on_change(lambda: _wake(loop, changed)))
+        following = loop.create_task(_follow_changes(changed, archive, context, open_doors))
+        undo.callback(following.cancel)
+        web_at = parse_address(doors.web or settings.web.listen)
+        app = create_app(archive.archive, settings.web)
+        undo.callback(app.close)
+        web = WebServer(app, tls.server_context(identity, trusted_clients=None))
+        web_port = await web.start(web_at.host, web_at.port)
+        undo.push_async_callback(web.stop)
+        control = ControlServer(archive.archive, home.control_socket)
+        control.start()
+        undo.callback(control.stop)
+        ticking = loop.create_task(_tick(archive, workers))
+        undo.callback(ticking.cancel)
+        ready(Listening(dimse, Address(host=web_at.host, port=web_port), plaintext))
+        await stop.wait()
+
+
+async def _open(undo: AsyncExitStack, door: DimseDoor, listen: str) -> Address:
+    at = parse_address(listen)
+    host, port = await door.open(at.host, at.port)
+    undo.push_async_callback(door.close)
+    return Address(host=host, port=port)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(event.set)
+
+
+async def _follow_changes(changed: asyncio.Event, archive: Opened, context: ssl.SSLContext, doors: list[DimseDoor]) -> None:
+    """Trust certificates that were handed in, and cut whoever is no longer a peer, as soon as the registry changes."""
+    while True:
+        await changed.wait()
+        changed.clear()
+        tls.trust(context, archive.authority.trust_file.read_text())
+        for door in doors:
+            await door.cut_outdated()
+
+
+async def _tick(archive: Opened, workers: Workers) -> None:
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        await workers.run(archive.archive.tick)

@@ -1,0 +1,54 @@
+"""The command line: verbs only. It parses, calls, prints; what a verb does is done elsewhere."""
+
+import sys
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from leadglass.cli import access, archive, survey, trail
+from leadglass.cli.demo import demo
+from leadglass.cli.output import complain
+from leadglass.errors import LeadglassError
+
+app = typer.Typer(
+    name="leadglass",
+    help="A medical-image archive that is closed by default, and a survey of those that are not.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+archive.register(app)
+access.register(app)
+trail.register(app)
+survey.register(app)
+app.command()(demo)
+
+
+def main() -> None:
+    """Run one command; exits 0 done, 1 findings or refused, 2 wrong usage, 3 our fault."""
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        complain(error.format_message())
+        code = 2
+    except (Abort, KeyboardInterrupt):
+        code = 130
+    except LeadglassError as error:
+        complain(str(error))
+        code = error.exit_code
+    except BrokenPipeError:
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback would print values
+        complain(f"our fault: {_place(error)}; please report this line, it holds nothing of a patient")
+        code = 3
+    sys.exit(code or 0)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    place = "?"
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"{type(error).__name__} at {place}"

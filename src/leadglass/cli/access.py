@@ -1,0 +1,223 @@
+"""peer, user, token, policy: who may come in, and what for."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leadglass import durable
+from leadglass.assemble.operator import operator
+from leadglass.cli.output import console, print_json, print_rows, say
+from leadglass.errors import WrongUsage
+from leadglass.home import Home
+from leadglass.vocabulary import Action, Role
+
+HomeArgument = Annotated[Path, typer.Argument(help="The archive's folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+peer = typer.Typer(help="Application entities that may connect by DIMSE.", no_args_is_help=True)
+user = typer.Typer(help="People.", no_args_is_help=True)
+token = typer.Typer(help="What programs and browsers sign in with.", no_args_is_help=True)
+policy = typer.Typer(help="Who may do what.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    app.add_typer(peer, name="peer")
+    app.add_typer(user, name="user")
+    app.add_typer(token, name="token")
+    app.add_typer(policy, name="policy")
+
+
+def parse_actions(text: str, allowed: set[Action]) -> list[Action]:
+    """`store,find` as actions; anything else is refused with what would be right."""
+    names = {action.value: action for action in allowed}
+    chosen = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in chosen if part not in names]
+    if unknown or not chosen:
+        raise WrongUsage(f"--may takes one or more of {','.join(sorted(names))}, joined by commas")
+    return [names[part] for part in chosen]
+
+
+def read_secret(path: Path | None, prompt: str) -> str | None:
+    """The first line of the file, or what is typed twice at a terminal, or None where there is neither."""
+    if path is not None:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if not lines or not lines[0]:
+            raise WrongUsage(f"{path} is empty; its first line is the password")
+        return lines[0]
+    if sys.stdin.isatty():
+        return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=True))
+    return None
+
+
+@peer.command("add")
+def peer_add(
+    home: HomeArgument,
+    aetitle: Annotated[str, typer.Argument(help="The peer's AE title.")],
+    address: Annotated[list[str], typer.Option(help="Where it may connect from, as CIDR; may be repeated.")],
+    may: Annotated[str, typer.Option(help="store,find,get,move: what it may ask for.")],
+    host: Annotated[str | None, typer.Option(help="Its host, when it is a destination of C-MOVE.")] = None,
+    port: Annotated[int | None, typer.Option(help="Its port, when it is a destination of C-MOVE.", min=1, max=65535)] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Its certificate (PEM): its key is pinned.", exists=True)] = None,
+    csr: Annotated[Path | None, typer.Option(help="Its certificate request (PEM): a certificate is printed.", exists=True)] = None,
+    issue: Annotated[Path | None, typer.Option(help="Make its key and certificate here.", file_okay=False)] = None,
+    unsafe_plaintext: Annotated[bool, typer.Option("--unsafe-plaintext", help="It has no TLS: echo and store only.")] = False,
+) -> None:
+    """Add a peer: AE title, addresses and the key that it must prove to hold."""
+    if sum(given is not None for given in (certificate, csr, issue)) + unsafe_plaintext != 1:
+        raise WrongUsage(
+            "a peer needs exactly one of --certificate FILE, --csr FILE, --issue DIR (or --unsafe-plaintext, echo and store only)"
+        )
+    if (host is None) != (port is None):
+        raise WrongUsage("--host and --port go together: they make the peer a destination")
+    actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET, Action.MOVE})
+    with operator(Home(home)) as owner:
+        added = owner.one(
+            "peer-add",
+            peer={
+                "ae_title": aetitle,
+                "addresses": address,
+                "may": actions,
+                "host": host,
+                "port": port,
+                "certificate": certificate.read_text() if certificate else None,
+                "csr": csr.read_text() if csr else None,
+                "issue": issue is not None,
+                "unsafe_plaintext": unsafe_plaintext,
+            },
+        )
+    _hand_over(added, issue, aetitle)
+    say(f"peer {aetitle} added: may {', '.join(actions)} from {', '.join(address)}")
+
+
+def _hand_over(issued: dict[str, object], folder: Path | None, aetitle: str) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = aetitle.replace("/", "_")
+        durable.replace_file(folder / f"{name}.key.pem", str(issued["key"]).encode())
+        durable.replace_file(folder / f"{name}.cert.pem", str(issued["certificate"]).encode(), mode=0o644)
+        durable.replace_file(folder / "ca.pem", str(issued["authority"]).encode(), mode=0o644)
+        say(f"wrote {name}.key.pem, {name}.cert.pem and ca.pem to {folder}")
+    elif issued.get("certificate"):
+        console.out(str(issued["certificate"]), end="")
+
+
+@peer.command("list")
+def peer_list(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """List the peers, what they may and when their certificates end."""
+    with operator(Home(home)) as owner:
+        print_rows(
+            owner.rows("peer-list"),
+            ["ae_title", "may", "addresses", "destination", "expires", "state"],
+            as_json=as_json,
+            empty="no peers: `leadglass peer add` makes one",
+        )
+
+
+@peer.command("renew")
+def peer_renew(
+    home: HomeArgument,
+    aetitle: Annotated[str, typer.Argument(help="The peer's AE title.")],
+    issue: Annotated[Path | None, typer.Option(help="Make a new key and certificate here.", file_okay=False)] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Its new certificate (PEM).", exists=True)] = None,
+    csr: Annotated[Path | None, typer.Option(help="Its new certificate request (PEM).", exists=True)] = None,
+) -> None:
+    """Give a peer a new certificate; the old one goes on until it ends; `revoke` ends it now."""
+    if sum(given is not None for given in (certificate, csr, issue)) != 1:
+        raise WrongUsage("renewing needs exactly one of --certificate FILE, --csr FILE, --issue DIR")
+    with operator(Home(home)) as owner:
+        renewed = owner.one(
+            "peer-renew",
+            ae_title=aetitle,
+            certificate=certificate.read_text() if certificate else None,
+            csr=csr.read_text() if csr else None,
+            issue=issue is not None,
+        )
+    _hand_over(renewed, issue, aetitle)
+    say(f"peer {aetitle} renewed")
+
+
+@peer.command("revoke")
+def peer_revoke(home: HomeArgument, aetitle: Annotated[str, typer.Argument(help="The peer's AE title.")]) -> None:
+    """Shut a peer out, now: its live associations are cut."""
+    with operator(Home(home)) as owner:
+        owner.one("peer-revoke", ae_title=aetitle)
+    say(f"peer {aetitle} revoked")
+
+
+@user.command("add")
+def user_add(
+    home: HomeArgument,
+    name: Annotated[str, typer.Argument(help="The user's name.")],
+    role: Annotated[Role, typer.Option(help="What the user is to the archive.")],
+    password_file: Annotated[Path | None, typer.Option(help="First line: the password.", exists=True)] = None,
+) -> None:
+    """Add a person."""
+    password = read_secret(password_file, "password")
+    with operator(Home(home)) as owner:
+        added = owner.one("user-add", name=name, role=role, password=password)
+    say(f"user {name} added as {role}")
+    if added.get("password"):
+        say(f"password, shown once: {added['password']}")
+
+
+@user.command("list")
+def user_list(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """List the people."""
+    with operator(Home(home)) as owner:
+        print_rows(owner.rows("user-list"), ["name", "role", "state"], as_json=as_json, empty="no users: `leadglass user add` makes one")
+
+
+@user.command("disable")
+def user_disable(home: HomeArgument, name: Annotated[str, typer.Argument(help="The user's name.")]) -> None:
+    """Shut a person out, with every token of theirs."""
+    with operator(Home(home)) as owner:
+        owner.one("user-disable", name=name)
+    say(f"user {name} disabled")
+
+
+@token.command("create")
+def token_create(
+    home: HomeArgument,
+    user_name: Annotated[str, typer.Option("--user", help="Whose token it is: it can never do more than this user.")],
+    may: Annotated[str, typer.Option(help="find,get[,store]: what it is for.")],
+    days: Annotated[int, typer.Option(help="Days until it ends.", min=1, max=366)] = 30,
+) -> None:
+    """Make a token and print it, alone and once; use it as `Authorization: Bearer TOKEN`."""
+    actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET})
+    with operator(Home(home)) as owner:
+        made = owner.one("token-create", user=user_name, may=actions, days=days)
+    console.out(made["token"])
+
+
+@policy.command("check")
+def policy_check(home: HomeArgument) -> None:
+    """Say whether policy.toml can be applied, without applying it."""
+    with operator(Home(home)) as owner:
+        owner.one("policy-check")
+    say("policy.toml is valid")
+
+
+@policy.command("apply")
+def policy_apply(home: HomeArgument) -> None:
+    """Put policy.toml in force in the running archive."""
+    with operator(Home(home)) as owner:
+        owner.one("policy-apply")
+    say("policy.toml is in force")
+
+
+@policy.command("explain")
+def policy_explain(
+    home: HomeArgument,
+    who: Annotated[str, typer.Argument(help="A user's name or a peer's AE title.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what somebody may do, over which studies, and which rule gives it."""
+    with operator(Home(home)) as owner:
+        rows = list(owner.rows("policy-explain", who=who))
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(rows, ["who", "means"], as_json=False, empty=f"{who} may do nothing")

@@ -1,0 +1,72 @@
+"""trail: show, verify, export, checkpoint."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leadglass.assemble.operator import operator
+from leadglass.assemble.verifying import verify_trail
+from leadglass.cli.access import HomeArgument, JsonOption
+from leadglass.cli.output import console, print_json, print_rows, say
+from leadglass.home import Home
+
+trail = typer.Typer(help="The record of every access, which nobody can rewrite unnoticed.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the command line."""
+    app.add_typer(trail, name="trail")
+
+
+@trail.command("show")
+def show(
+    home: HomeArgument,
+    last: Annotated[int, typer.Option(help="How many entries, counted from the newest.", min=1)] = 50,
+    who: Annotated[str | None, typer.Option(help="Only what this principal did, as in user:anna or peer:CT1.")] = None,
+    study: Annotated[str | None, typer.Option(help="Only what touched this StudyInstanceUID.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who did what, from where, and how it ended."""
+    with operator(Home(home)) as owner:
+        rows = owner.rows("trail-show", last=last, who=who, study=study)
+        columns = ["sequence", "time", "who", "door", "address", "action", "kind", "outcome", "count", "studies"]
+        print_rows(rows, columns, as_json=as_json, empty="no entries")
+
+
+@trail.command("verify")
+def verify(
+    place: Annotated[Path, typer.Argument(metavar="HOME", help="The archive's folder, or a copy of its trail/ alone.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="An earlier checkpoint, kept elsewhere.", exists=True)] = None,
+    key: Annotated[Path | None, typer.Option(help="The verifier key, kept elsewhere.", exists=True)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove that no entry was changed, removed, reordered or cut off."""
+    report = verify_trail(place, checkpoint=checkpoint, key=key)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        for sentence in report.sentences():
+            say(sentence)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@trail.command("export")
+def export(
+    home: HomeArgument,
+    out: Annotated[
+        Path, typer.Option(help="An empty folder: tiles for anybody's verifier, entries.jsonl for the auditor.", file_okay=False)
+    ],
+) -> None:
+    """Write the trail out: C2SP tlog-tiles and the entries as JSON lines."""
+    with operator(Home(home)) as owner:
+        done = owner.one("trail-export", target=str(out.absolute()))
+    say(f"{done['entries']} entries written to {out}")
+
+
+@trail.command("checkpoint")
+def checkpoint(home: HomeArgument) -> None:
+    """Print the newest signed checkpoint, to be kept elsewhere."""
+    with operator(Home(home)) as owner:
+        console.out(str(owner.one("trail-checkpoint")["checkpoint"]), end="")

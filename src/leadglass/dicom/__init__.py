@@ -1,0 +1,1 @@
+"""Facts and bytes of DICOM: no sockets, no disk."""

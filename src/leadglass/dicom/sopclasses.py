@@ -1,0 +1,49 @@
+"""The SOP classes and transfer syntaxes that leadglass knows by name (PS3.4 annexes B and C, PS3.6 annex A)."""
+
+from pydicom._uid_dict import UID_dictionary
+
+from leadglass.dicom.uid import Uid
+
+VERIFICATION = Uid("1.2.840.10008.1.1")
+
+PATIENT_ROOT_FIND = Uid("1.2.840.10008.5.1.4.1.2.1.1")
+PATIENT_ROOT_MOVE = Uid("1.2.840.10008.5.1.4.1.2.1.2")
+PATIENT_ROOT_GET = Uid("1.2.840.10008.5.1.4.1.2.1.3")
+STUDY_ROOT_FIND = Uid("1.2.840.10008.5.1.4.1.2.2.1")
+STUDY_ROOT_MOVE = Uid("1.2.840.10008.5.1.4.1.2.2.2")
+STUDY_ROOT_GET = Uid("1.2.840.10008.5.1.4.1.2.2.3")
+
+FIND = frozenset({PATIENT_ROOT_FIND, STUDY_ROOT_FIND})
+GET = frozenset({PATIENT_ROOT_GET, STUDY_ROOT_GET})
+MOVE = frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE})
+
+_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+_STORAGE_ELSEWHERE = frozenset(
+    {
+        "1.2.840.10008.5.1.4.34.1",  # RT Beams Delivery Instruction Storage, as trial implementations had it
+        "1.2.840.10008.5.1.4.34.7",  # RT Beams Delivery Instruction Storage
+        "1.2.840.10008.5.1.4.34.10",  # RT Brachy Application Setup Delivery Instruction Storage
+    }
+)
+"""The classes of PS3.4 B.5 whose UID does not begin as the others do."""
+
+
+def _of_type(kind: str) -> dict[str, str]:
+    return {uid: name for uid, (name, uid_type, *_) in UID_dictionary.items() if uid_type == kind}
+
+
+STORAGE: dict[Uid, str] = {
+    Uid(uid): name
+    for uid, name in _of_type("SOP Class").items()
+    # Below that root are also a few query and inventory services.
+    if uid in _STORAGE_ELSEWHERE or (uid.startswith(_STORAGE_ROOT) and "Storage" in name)
+}
+"""Every Storage SOP class of PS3.4 B.5, the retired ones too, with its name."""
+
+TRANSFER_SYNTAXES: frozenset[Uid] = frozenset(
+    Uid(uid)
+    for uid, name in _of_type("Transfer Syntax").items()
+    # These two are forms of a MIME message or of a rendering service, in which no object is stored.
+    if uid not in {"1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2"} and "SMPTE" not in name
+)
+"""Every transfer syntax in which an object can be handed to us and kept as it came."""

@@ -1,0 +1,60 @@
+"""Characters: values to text by Specific Character Set (PS3.3 C.12.1.1.2, PS3.5 6.1), never failing and never warning.
+
+A byte that its character set does not have becomes U+FFFD, an unknown character set is read as Latin-1: what a device sends wrongly is
+kept as it came, and still found by its other characters.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from pydicom.charset import CODES_TO_ENCODINGS, python_encoding
+
+_DEFAULT: Final = "iso8859"
+_ESCAPE = 0x1B
+_FRAGMENT = re.compile(rb"\x1b[^\x1b]*|[^\x1b]+")
+# Before these, a value goes back to the character set it began in (PS3.5 6.1.2.5.3).
+_DELIMITERS = re.compile(rb"[\\\r\n\f\t]")
+_NAME_DELIMITERS = re.compile(rb"[\\\r\n\f\t^=]")
+# The two sets with two bytes in G0, whose characters may look like delimiters: Python's codecs read the escape sequences themselves.
+_READ_BY_CODEC: Final = frozenset({"iso2022_jp", "iso2022_jp_2"})
+
+
+@lru_cache(maxsize=256)
+def encodings_of(specific_character_set: bytes) -> tuple[str, ...]:
+    """Python's names of the character sets in a raw value of (0008,0005); the first is the one in force at the start."""
+    terms = [term.strip(b" \0").decode("ascii", "replace") for term in specific_character_set.split(b"\\")]
+    return tuple(python_encoding.get(_tidy(term), _DEFAULT) for term in terms) or (_DEFAULT,)
+
+
+def _tidy(term: str) -> str:
+    # Met in the field: "ISO-IR 100", "ISO IR 192", "ISO_2022_IR_87".
+    match = re.fullmatch(r"ISO[ _-](2022[ _-])?IR[ _-]?(\d+)", term)
+    if match is None:
+        return term
+    return f"ISO 2022 IR {match[2]}" if match[1] else f"ISO_IR {match[2]}"
+
+
+def decode(raw: bytes, encodings: tuple[str, ...], *, name: bool = False) -> str:
+    """Text of a value, without NULs and without the spaces that pad it at its end; `name` for the VR PN."""
+    if _ESCAPE in raw:
+        delimiters = _NAME_DELIMITERS if name else _DELIMITERS
+        text = "".join(_decode_fragment(fragment, encodings[0], delimiters) for fragment in _FRAGMENT.findall(raw))
+    elif raw.isascii():
+        text = raw.decode("ascii")
+    else:
+        text = raw.decode(encodings[0], "replace")
+    return text.replace("\0", "").rstrip(" ")
+
+
+def _decode_fragment(fragment: bytes, initial: str, delimiters: re.Pattern[bytes]) -> str:
+    length = 4 if fragment.startswith((b"\x1b$(", b"\x1b$)")) else 3
+    encoding = CODES_TO_ENCODINGS.get(fragment[:length])
+    if encoding is None:
+        return fragment.decode(initial, "replace")
+    if encoding in _READ_BY_CODEC:
+        return fragment.decode(encoding, "replace")
+    body = fragment[length:]
+    cut = delimiters.search(body)
+    end = cut.start() if cut else len(body)
+    return body[:end].decode(encoding, "replace") + body[end:].decode(initial, "replace")

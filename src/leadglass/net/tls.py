@@ -1,0 +1,77 @@
+"""TLS contexts by PS3.15 B.12 (BCP 195): TLS 1.2 with forward secrecy and authenticated ciphers, TLS 1.3 preferred."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+_TLS_1_2_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate (PEM, with its chain) and its private key (PEM, encrypted with `password` if that is not None)."""
+
+    certificate: Path
+    key: Path
+    password: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Identity(certificate={self.certificate!r})"
+
+
+def server_context(identity: Identity, *, trusted_clients: str | None) -> ssl.SSLContext:
+    """A listener's context.
+
+    With `trusted_clients` (PEM certificates: CAs, or pinned ones of single peers) a client certificate is required; with None, none is
+    asked for.
+    """
+    context = _hardened(ssl.PROTOCOL_TLS_SERVER)
+    _load(context, identity)
+    # No resumption: each association shows its certificate anew, so a revoked one is out at once.
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 0
+    if trusted_clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        trust(context, trusted_clients)
+    return context
+
+
+def client_context(*, trusted_servers: str, identity: Identity | None = None, check_hostname: bool = True) -> ssl.SSLContext:
+    """A requestor's context: the server must show a certificate that `trusted_servers` (PEM) vouches for."""
+    context = _hardened(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = check_hostname
+    trust(context, trusted_servers)
+    if identity is not None:
+        _load(context, identity)
+    return context
+
+
+def unsafe_observing_context(identity: Identity | None = None) -> ssl.SSLContext:
+    """A context that accepts any server, to look at it: nothing confidential may be sent through it."""
+    context = _hardened(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if identity is not None:
+        _load(context, identity)
+    return context
+
+
+def trust(context: ssl.SSLContext, certificates: str) -> None:
+    """Add PEM certificates to those that `context` trusts; it holds for the handshakes after it."""
+    # A pinned certificate of a peer need not be a CA's to be trusted for itself.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if certificates.strip():
+        context.load_verify_locations(cadata=certificates)
+
+
+def _hardened(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_TLS_1_2_SUITES)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _load(context: ssl.SSLContext, identity: Identity) -> None:
+    # A password is always given, else OpenSSL would ask for one on the terminal.
+    context.load_cert_chain(identity.certificate, identity.key, password=identity.password or b"")

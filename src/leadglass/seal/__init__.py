@@ -1,0 +1,1 @@
+"""Key hierarchy, formats and chunked encryption: bytes in, bytes out."""

@@ -1,0 +1,132 @@
+"""Which addresses a scope allows: pure rules, then the systems to survey, each with its one address.
+
+Private and loopback ranges are allowed where a target names them; a public address only with `unsafe_public_addresses` and when a
+target names it as an address or range. Link-local, multicast and unspecified addresses never: they are the host's own plumbing (a cloud's
+metadata service among them), never an archive.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TypeAlias
+
+from leadglass.survey.scope import ExposureLimit, Limits, Scope, Target, spelled
+
+IpAddress: TypeAlias = IPv4Address | IPv6Address
+Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
+
+_PRIVATE = tuple(ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One archive at one address: what is surveyed, and at most how far."""
+
+    target: Target
+    address: IpAddress
+    level: ExposureLimit
+    from_range: bool
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return self.target.dimse_ports + self.target.web_ports
+
+    @property
+    def server_name(self) -> str:
+        """The name that the operator knows it by; the address where there is none."""
+        return str(self.address) if self.target.network is not None else self.target.host
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedTarget:
+    """A target that was not spoken to, or not so far as the scope asks, and why."""
+
+    name: str
+    host: str
+    why: str
+
+
+def is_private(address: IpAddress) -> bool:
+    """Whether `address` is loopback or of a private network (RFC 1918, RFC 4193)."""
+    return any(address in network for network in _PRIVATE)
+
+
+def refusal(address: IpAddress, scope: Scope) -> str:
+    """Why this scope does not allow a packet to `address`; empty where it does."""
+    if any(address in ip_network(network) for network in scope.limits.opt_out):
+        return "it is in opt_out"
+    if is_private(address):
+        return ""
+    if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
+        return "link-local, multicast and reserved addresses are never surveyed"
+    if not scope.limits.unsafe_public_addresses:
+        return "it is a public address and unsafe_public_addresses is not set"
+    if not any(address in network for target in scope.target if (network := target.network) is not None):
+        return "it is a public address that no target names as an address or range"
+    return ""
+
+
+def allowed_level(address: IpAddress, limits: Limits, *, control_proven: bool) -> ExposureLimit:
+    """How far the survey may go at `address`: beyond `query` on public addresses only with proof of control or a mandate."""
+    if is_private(address) or control_proven or limits.unsafe_mandate:
+        return limits.level
+    return min(limits.level, ExposureLimit.QUERY, key=lambda level: level.rank)
+
+
+async def resolve_by_system(name: str) -> Sequence[str]:
+    """The addresses of `name` by the host's resolver; empty where it has none."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+async def systems_of(scope: Scope, resolve: Resolve) -> tuple[list[System], list[RefusedTarget]]:
+    """Every system that the scope names and allows, names resolved once and for all, and what was refused.
+
+    An address that a target names by itself is left out of the ranges that hold it.
+    """
+    systems: list[System] = []
+    refused: list[RefusedTarget] = []
+    names = list(dict.fromkeys(target.host for target in scope.target if target.network is None))
+    found = dict(zip(names, await asyncio.gather(*(resolve(name) for name in names)), strict=True))
+    named = {ip_address(spelled(text)) for addresses in found.values() for text in addresses}
+    named |= {network.network_address for target in scope.target if (network := target.network) is not None and not target.is_range}
+    for target in scope.target:
+        if target.network is None:
+            _add_named(target, found[target.host], scope, systems, refused)
+        elif target.is_range:
+            for address in target.network.hosts():
+                if address not in named:
+                    _add(target, address, scope, systems, refused)
+        else:
+            _add(target, target.network.network_address, scope, systems, refused)
+    return systems, refused
+
+
+def _add_named(target: Target, found: Sequence[str], scope: Scope, systems: list[System], refused: list[RefusedTarget]) -> None:
+    addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: address.version)
+    if not addresses:
+        refused.append(RefusedTarget(target.name, target.host, "the name has no address"))
+        return
+    # One address outside is enough to refuse: the name is then not only the owner's.
+    for address in addresses:
+        if why := refusal(address, scope):
+            refused.append(RefusedTarget(target.name, target.host, f"the name leads to {address}: {why}"))
+            return
+    _add(target, addresses[0], scope, systems, refused)
+
+
+def _add(target: Target, address: IpAddress, scope: Scope, systems: list[System], refused: list[RefusedTarget]) -> None:
+    address = ip_address(spelled(str(address)))
+    if why := refusal(address, scope):
+        refused.append(RefusedTarget(target.name, str(address), why))
+        return
+    level = allowed_level(address, scope.limits, control_proven=False)
+    if level is not scope.limits.level:
+        why = f"surveyed at {level} alone: beyond it a public address needs proof of control over the host, or limits.unsafe_mandate"
+        refused.append(RefusedTarget(target.name, str(address), why))
+    systems.append(System(target=target, address=address, level=level, from_range=target.is_range))

@@ -1,0 +1,57 @@
+"""Orthanc's own interface: recognised by its status page, open where a study that does not exist is "not found" and no sign-in is asked."""
+
+import re
+import secrets
+from dataclasses import replace
+
+from leadglass.survey import dicomjson, products
+from leadglass.survey.observations import Ending, RecordCounts, WebApi, WebProduct
+from leadglass.survey.probes.web.found import Found, Visit, json_of
+from leadglass.survey.scope import ExposureLimit
+
+_NOT_FOUND = 404
+_COUNTS = ("CountPatients", "CountStudies", "CountInstances")
+
+
+async def look(visit: Visit) -> Found | None:
+    """Orthanc's REST interface, if it is there."""
+    page = await visit.client.get("/system", accept="application/json")
+    if isinstance(page, Ending):
+        return None
+    if page.asks_sign_in:
+        is_orthanc = "orthanc" in page.challenge.lower()
+        return Found(api=WebApi.ORTHANC_REST, product=WebProduct.ORTHANC) if is_orthanc else None
+    system = json_of(page)
+    if not isinstance(system, dict) or not {"ApiVersion", "Version", "DicomAet"} <= system.keys():
+        return None
+    found = Found(api=WebApi.ORTHANC_REST, product=WebProduct.ORTHANC, version=products.version_number(str(system["Version"])[:40]))
+    nobody = await visit.client.get(f"/studies/{_random_id()}")
+    if isinstance(nobody, Ending) or nobody.status != _NOT_FOUND:
+        return found
+    return await _further(visit, replace(found, is_open=True))
+
+
+async def _further(visit: Visit, found: Found) -> Found:
+    if visit.level.reaches(ExposureLimit.COUNT):
+        page = await visit.client.get("/statistics", accept="application/json", patience=4)
+        if numbers := dicomjson.whole_numbers(json_of(page), _COUNTS):
+            patients, studies, instances = numbers
+            found = replace(found, records=RecordCounts(patients, studies, instances, exact=True))
+    if visit.level.reaches(ExposureLimit.RETRIEVE):
+        found = replace(found, hands_out_images=await _begins_image(visit))
+    return found
+
+
+async def _begins_image(visit: Visit) -> bool:
+    ids = json_of(await visit.client.get("/instances?since=0&limit=1", accept="application/json"))
+    if not isinstance(ids, list) or not ids or not re.fullmatch(r"[0-9a-f-]{44}", str(ids[0])):
+        return False
+    page = await visit.client.get(f"/instances/{ids[0]}/file", most=256, patience=4)
+    await visit.client.hang_up()
+    return not isinstance(page, Ending) and page.status == 200 and page.body[128:132] == b"DICM"
+
+
+def _random_id() -> str:
+    """Of the form of Orthanc's ids, and of no study."""
+    raw = secrets.token_hex(20)
+    return "-".join(raw[at : at + 8] for at in range(0, 40, 8))

@@ -1,0 +1,124 @@
+"""The probe of one web port: HTTP or HTTPS found out politely, then each interface that a product is known to have."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from leadglass.survey.addresses import System
+from leadglass.survey.briefing import Briefing
+from leadglass.survey.observations import UNREACHED, ClientCertificate, Ending, ExposureLevel, Field, Protocol, Tls, Transport, Web, WebApi
+from leadglass.survey.probes.web import dcm4chee, orthanc, qido, viewers
+from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, nonsense_path
+from leadglass.survey.scope import ExposureLimit
+from leadglass.survey.transport import USUAL_TLS_PORTS, examine, stranger_context
+from leadglass.survey.webclient import PLAIN_TO_TLS, Page, WebClient
+
+
+class WebProbe:
+    """Front page, DICOMweb, Orthanc, dcm4chee-arc, viewers; GET alone."""
+
+    name = "web"
+    title = "HTTP (DICOMweb, viewers)"
+
+    def ports(self, system: System) -> Sequence[int]:
+        return system.target.web_ports
+
+    def plan(self, system: System) -> Sequence[str]:
+        steps = ["GET /, over HTTP or HTTPS; four TLS greetings where it is HTTPS"]
+        if system.level.reaches(ExposureLimit.QUERY):
+            roots = ", ".join(qido.ROOTS)
+            steps.append(
+                f"one QIDO-RS search for a random UID under each of {roots}; GET /system, /dcm4chee-arc/aets and the pages of known viewers"
+            )
+        if system.level.reaches(ExposureLimit.COUNT):
+            steps.append("the product's count, or a QIDO-RS search page by page (counted, not kept)")
+        if system.level.reaches(ExposureLimit.RETRIEVE):
+            steps.append("the first bytes of one image")
+        return steps
+
+    async def run(self, system: System, port: int, briefing: Briefing) -> Web:
+        tls: Tls | None = None
+        if port in USUAL_TLS_PORTS:
+            tls = await _examine(system, port, briefing)
+        front = await self._front(system, port, briefing, tls)
+        if tls is None and port not in USUAL_TLS_PORTS and _may_be_tls(front):
+            tls = await _examine(system, port, briefing)
+            front = await self._front(system, port, briefing, tls) if tls else front
+        if isinstance(front, Ending):
+            return _unspoken(port, front, tls)
+        async with _client(system, port, briefing, tls) as client:
+            return await _look_around(system, port, briefing, client, front, tls)
+
+    async def _front(self, system: System, port: int, briefing: Briefing, tls: Tls | None) -> Page | Ending:
+        if tls is not None and tls.client_certificate is ClientCertificate.REQUIRED:
+            return Ending.TLS_FAILED
+        async with _client(system, port, briefing, tls) as client:
+            return await client.get("/")
+
+
+async def _examine(system: System, port: int, briefing: Briefing) -> Tls | None:
+    return await examine(system, port, briefing.dialer, timeout=briefing.timeout, ca_file=briefing.ca_file)
+
+
+def _client(system: System, port: int, briefing: Briefing, tls: Tls | None) -> WebClient:
+    context = stranger_context() if tls else None
+    return WebClient(system, port, briefing.dialer, tls=context, timeout=briefing.timeout, user_agent=briefing.user_agent)
+
+
+def _may_be_tls(front: Page | Ending) -> bool:
+    return front.status in PLAIN_TO_TLS if isinstance(front, Page) else front not in UNREACHED
+
+
+def _unspoken(port: int, ending: Ending, tls: Tls | None) -> Web:
+    # A connection that was refused, or never came about, is closed; any other ending had an open port before it.
+    level = ExposureLevel.CLOSED if ending in UNREACHED else ExposureLevel.OPEN_PORT
+    transport = None
+    if tls is not None:
+        transport = Transport.MUTUAL_TLS if tls.client_certificate is ClientCertificate.REQUIRED else Transport.TLS
+    return Web(port=port, protocol=Protocol.WEB, level=level, transport=transport, ending=ending, tls=tls)
+
+
+async def _look_around(system: System, port: int, briefing: Briefing, client: WebClient, front: Page, tls: Tls | None) -> Web:
+    seen = Web(
+        port=port,
+        protocol=Protocol.WEB,
+        level=ExposureLevel.CLOSED if front.asks_sign_in else ExposureLevel.OPEN_PORT,
+        transport=Transport.TLS if tls else Transport.PLAIN,
+        ending=Ending.DONE,
+        product=viewers.product_of(front),
+        directory_listing=viewers.is_directory_listing(front),
+        tls=tls,
+    )
+    if system.level.reaches(ExposureLimit.QUERY):
+        nonsense = await client.get(nonsense_path(), accept=JSON_TYPES)
+        visit = Visit(client, briefing, system.level, nonsense)
+        found = [each for each in [await orthanc.look(visit), await dcm4chee.look(visit)] if each is not None]
+        if not any(each.api is WebApi.QIDO for each in found):
+            found += [each for each in [await qido.look(visit)] if each is not None]
+        seen = replace(seen, catch_all=visit.answers_everything, viewers=await viewers.look(visit))
+        seen = _with(seen, found)
+    return replace(seen, redirect_refused=client.redirect_refused)
+
+
+def _with(seen: Web, found: Sequence[Found]) -> Web:
+    """What was seen on the front page together with what each interface came to."""
+    open_ones = [each for each in found if each.is_open]
+    guarded = tuple(dict.fromkeys(each.api for each in found if each.api and not each.is_open))
+    level = seen.level
+    if open_ones:
+        level = ExposureLevel.IMAGES if any(each.hands_out_images for each in open_ones) else ExposureLevel.RECORDS
+    elif guarded:
+        level = ExposureLevel.CLOSED
+    counted = [each.records for each in open_ones if each.records is not None]
+    fields = {field for each in open_ones for field in each.fields}
+    return replace(
+        seen,
+        level=level,
+        protocol=Protocol.DICOMWEB if any(each.api for each in found) else Protocol.WEB,
+        product=next((each.product for each in found if each.product), seen.product),
+        product_version=next((each.version for each in found if each.version), None),
+        open_apis=tuple(dict.fromkeys(each.api for each in open_ones if each.api)),
+        guarded_apis=guarded,
+        any_origin_with_credentials=any(each.any_origin_with_credentials for each in open_ones),
+        records=max(counted, key=lambda each: (each.studies, each.exact), default=None),
+        fields=tuple(each for each in Field if each in fields),
+    )

@@ -1,0 +1,135 @@
+"""DICOMweb: is a search answered (QIDO-RS), for how many studies, would an image be handed out (WADO-RS)."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+
+from leadglass.dicom.uid import Uid
+from leadglass.errors import InvalidUid
+from leadglass.survey import dicomjson
+from leadglass.survey.dicomjson import FIELD_TAGS, INSTANCE, SERIES, STUDY, STUDY_INSTANCES
+from leadglass.survey.observations import Ending, RecordCounts, WebApi
+from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, json_of
+from leadglass.survey.scope import ExposureLimit
+from leadglass.survey.tally import Tally
+from leadglass.survey.webclient import Page
+
+ROOTS: Sequence[str] = (
+    "/dicom-web",
+    "/dcm4chee-arc/aets/DCM4CHEE/rs",
+    "/dicomweb",
+    "/rs",
+    "/orthanc/dicom-web",
+    "/pacs/dicom-web",
+)
+"""Where products have their DICOMweb service by default, or manuals put it."""
+
+PAGE = 200
+"""Studies in one page: some 300 kB of JSON."""
+
+_IMAGE = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_NO_CONTENT = 204
+
+
+async def look(visit: Visit, roots: Sequence[str] = ROOTS) -> Found | None:
+    """The first root that answers a search, else one that asks for a sign-in."""
+    guarded: Found | None = None
+    for root in roots:
+        uid = f"2.25.{secrets.randbits(122) + (1 << 122)}"
+        page = await visit.client.get(f"{root}/studies?StudyInstanceUID={uid}&limit=1", accept=JSON_TYPES)
+        if isinstance(page, Ending):
+            continue
+        if page.asks_sign_in and guarded is None:
+            guarded = Found(api=WebApi.QIDO)
+        if _answers(page) and not _answers(visit.nonsense):
+            found = Found(api=WebApi.QIDO, is_open=True, any_origin_with_credentials=page.allow_origin == "*" and page.allow_credentials)
+            return await _further(visit, root, found)
+    return guarded
+
+
+def _answers(page: Page | Ending) -> bool:
+    """Whether this is the answer of a QIDO-RS service, an empty one included (PS3.18 8.3.4.4)."""
+    if isinstance(page, Ending):
+        return False
+    return page.status == _NO_CONTENT or dicomjson.rows(json_of(page)) is not None
+
+
+async def _further(visit: Visit, root: str, found: Found) -> Found:
+    if visit.level.reaches(ExposureLimit.COUNT):
+        row = await _one_row(visit, f"{root}/studies", "&".join(f"includefield={tag}" for tag in FIELD_TAGS.values()))
+        found = replace(found, records=await _count(visit, root), fields=dicomjson.fields_of(row))
+    if visit.level.reaches(ExposureLimit.RETRIEVE):
+        found = replace(found, hands_out_images=await _begins_image(visit, root))
+    return found
+
+
+async def _count(visit: Visit, root: str) -> RecordCounts | None:
+    try:
+        async with asyncio.timeout(visit.briefing.counting_seconds):
+            return await _count_by_product(visit, root) or await _count_by_pages(visit, root)
+    except TimeoutError:
+        await visit.client.hang_up()
+        return None
+
+
+async def _count_by_product(visit: Visit, root: str) -> RecordCounts | None:
+    """dcm4chee-arc counts for us, so that not one patient has to be sent."""
+    if "/aets/" not in root:
+        return None
+    counts: list[int] = []
+    for kind in ("patients", "studies", "instances"):
+        page = await visit.client.get(f"{root}/{kind}/count", accept="application/json", patience=4)
+        numbers = dicomjson.whole_numbers(json_of(page), ("count",))
+        if numbers is None:
+            return None
+        counts += numbers
+    patients, studies, instances = counts
+    return RecordCounts(patients, studies, instances, exact=True)
+
+
+async def _count_by_pages(visit: Visit, root: str) -> RecordCounts:
+    tally = Tally(visit.briefing.key)
+    complete = True
+    offset = 0
+    while offset < visit.briefing.max_matches:
+        most = min(PAGE, visit.briefing.max_matches - offset)
+        query = f"includefield={STUDY_INSTANCES}&limit={most}&offset={offset}"
+        page = await visit.client.get(f"{root}/studies?{query}", accept=JSON_TYPES, most=dicomjson.MAX_JSON_BYTES, patience=4)
+        ended = isinstance(page, Page) and page.status == _NO_CONTENT
+        rows = dicomjson.rows(json_of(page))
+        if ended or rows == []:
+            return tally.counts(exact=complete)
+        before = tally.counts(exact=False).studies
+        complete = dicomjson.tally_rows(rows or [], tally) and complete
+        if tally.counts(exact=False).studies == before:
+            # A failure, or a server that does not know `offset` and says the same again.
+            return tally.counts(exact=False)
+        offset += len(rows or [])
+    return tally.counts(exact=False)
+
+
+async def _begins_image(visit: Visit, root: str) -> bool:
+    """Whether one image would be handed out: its first bytes are read, then the connection is closed."""
+    path = f"{root}/studies"
+    for tag, below in ((STUDY, "series"), (SERIES, "instances"), (INSTANCE, "")):
+        row = await _one_row(visit, path, "")
+        try:
+            path = f"{path}/{Uid(dicomjson.text_of(row, tag))}" + (f"/{below}" if below else "")
+        except InvalidUid:
+            return False
+    page = await visit.client.get(path, accept=_IMAGE, most=1024, patience=4)
+    await visit.client.hang_up()
+    if isinstance(page, Ending) or page.status != 200:
+        return False
+    kind = page.content_type.split(";")[0].strip().lower()
+    if kind == "application/dicom":
+        return bool(page.body)
+    return kind == "multipart/related" and re.search(rb"\r\n\r\n.", page.body, re.DOTALL) is not None
+
+
+async def _one_row(visit: Visit, path: str, query: str) -> dict[str, dicomjson.Json]:
+    page = await visit.client.get(f"{path}?limit=1" + (f"&{query}" if query else ""), accept=JSON_TYPES, most=dicomjson.MAX_JSON_BYTES)
+    rows = dicomjson.rows(json_of(page))
+    return dict(rows[0]) if rows else {}

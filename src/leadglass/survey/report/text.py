@@ -1,0 +1,86 @@
+"""The survey on a terminal: a summary, and archives side by side."""
+
+from collections.abc import Callable, Sequence
+
+from leadglass.survey.results import Result, Results
+
+_LISTED = 20
+_WIDEST = 42
+
+
+def summary(results: Results) -> str:
+    """The headline numbers and the worst systems, as lines of text."""
+    totals = results.totals
+    images = f"{_count(totals.instances, 'image')}, {totals.instances_accessible} of them accessible"
+    records = f"{_count(totals.patients, 'patient')}, {totals.studies} studies, {images}"
+    viewers = f"{_count(totals.open_viewers, 'viewer')} without sign-in"
+    lines = [f"{totals.open} of {totals.systems} systems are open: {records}; {viewers}", ""]
+    shown = [result for result in results.worst_first if result.findings][:_LISTED]
+    for result in shown:
+        lines.append(f"{result.name} ({result.host}): {result.level}, {_records(result)}")
+        lines += [f"  {finding.severity:<8} {finding.title}" for finding in result.findings]
+    if not shown:
+        lines.append("no finding")
+    more = sum(bool(result.findings) for result in results.targets) - len(shown)
+    if more > 0:
+        lines.append(f"... and {more} more systems with findings, in the report")
+    lines += [f"{each.name} ({each.host}): {each.why}" for each in results.refused[:_LISTED]]
+    return "\n".join(lines)
+
+
+def plan(results: Results) -> str:
+    """What a dry run would send to whom."""
+    refused = [f"{each.name} ({each.host}): {each.why}" for each in results.refused]
+    return "\n".join([f"level {results.scope.limits.level}; nothing was sent", *results.plan, *refused])
+
+
+_ROWS: Sequence[tuple[str, Callable[[Result], str]]] = (
+    ("a stranger reaches", lambda result: str(result.level)),
+    ("may write", lambda result: str(result.write)),
+    ("transport", lambda result: str(result.transport or "-")),
+    ("patients", lambda result: _number(result, "patients")),
+    ("studies", lambda result: _number(result, "studies")),
+    ("images", lambda result: _number(result, "instances")),
+    ("fields exposed", lambda result: ", ".join(result.fields) or "none"),
+    ("findings", lambda result: str(len(result.findings) or "none")),
+)
+
+
+def side_by_side(results: Results, names: Sequence[str]) -> str:
+    """A table with one column for each of `names`, targets of the scope."""
+    chosen = [next(result for result in results.targets if result.name == name) for name in names]
+    rows = [("", list(names))] + [(label, [show(result) for result in chosen]) for label, show in _ROWS]
+    wrapped = [(label, [_wrapped(text) for text in cells]) for label, cells in rows]
+    widths = [max(len(line) for _, cells in wrapped for line in cells[column]) for column in range(len(chosen))]
+    first = max(len(label) for label, _ in rows)
+    lines: list[str] = []
+    for label, cells in wrapped:
+        for at in range(max(len(cell) for cell in cells)):
+            parts = [(cell[at] if at < len(cell) else "").ljust(width) for cell, width in zip(cells, widths, strict=True)]
+            lines.append("  ".join([(label if at == 0 else "").ljust(first), *parts]).rstrip())
+    return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > _WIDEST:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def _number(result: Result, name: str) -> str:
+    if result.records is None:
+        return "not counted" if result.level.is_open else "none"
+    number = getattr(result.records, name)
+    return str(number) if result.records.exact else f"at least {number}"
+
+
+def _records(result: Result) -> str:
+    return f"patients {_number(result, 'patients')}, studies {_number(result, 'studies')}, images {_number(result, 'instances')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

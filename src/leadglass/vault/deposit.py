@@ -1,0 +1,184 @@
+"""One object on its way in: sealed as it arrives, compared with what is there, durable before it is acknowledged."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from leadglass.dicom.content import content_digest
+from leadglass.errors import BadInput, Damaged, KeyUnavailable
+from leadglass.vault.journal import Conflict, ConflictKind
+from leadglass.vault.rows import Entry, patient_id_of
+from leadglass.vault.sealedblob import start_blob, unseal_blob
+from leadglass.vocabulary import StoreResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leadglass.dicom.header import Header
+    from leadglass.seal.chunked import Bytes, SealingWriter
+    from leadglass.vault.blobs import BlobPlace, BlobWriter
+    from leadglass.vault.holdings import Holdings, StoredObject
+    from leadglass.vault.sealedblob import Descriptor
+
+_REPLAY_SIZE: Final = 1024 * 1024
+
+
+class Deposit:
+    """Write the data set, then commit or abandon. Not for several threads at once.
+
+    An instance that is there already is only compared as long as its bytes are the same: a sender who repeats himself writes nothing.
+    """
+
+    def __init__(self, holdings: Holdings, header: Header, descriptor: Descriptor) -> None:
+        self._holdings = holdings
+        self._header = header
+        self._descriptor = descriptor
+        self._writer: BlobWriter = holdings.blobs.create()
+        self._sealing: SealingWriter | None = None
+        self._key_id = b""
+        self._size = 0
+        self._over = False
+        self._twin = self._open_twin()
+
+    def write(self, data: Bytes) -> None:
+        """Take the next bytes of the data set. NoRoom or StorageFailed, after which nothing is kept."""
+        if self._over:
+            raise ValueError("this deposit is over")
+        try:
+            if self._twin is None:
+                self._seal(data)
+            elif self._twin_goes_on_with(data):
+                self._size += len(data)
+            else:
+                self._stop_comparing()
+                self._seal(data)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def commit(self) -> StoreResult:
+        """Keep the object, durably, and say what became of it. NoRoom or StorageFailed: it is not kept; send it again."""
+        if self._over:
+            raise ValueError("this deposit is over")
+        try:
+            if self._twin is not None:
+                if self._size == self._twin.size:
+                    return StoreResult.ALREADY_THERE
+                self._stop_comparing()
+            self._sealing_writer().finish()
+            with self._holdings.alone_with(self._header):
+                return self._settle()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Keep nothing; harmless after a commit."""
+        self._over = True
+        self._close_twin()
+        self._writer.abandon()
+
+    def _seal(self, data: Bytes) -> None:
+        self._sealing_writer().write(data)
+        self._size += len(data)
+
+    def _sealing_writer(self) -> SealingWriter:
+        if self._sealing is None:
+            key = self._holdings.key_for(self._header)
+            self._key_id = key.key_id
+            self._sealing = start_blob(self._holdings.keys.archive_id, key, self._writer, self._descriptor)
+        return self._sealing
+
+    def _open_twin(self) -> StoredObject | None:
+        place = self._holdings.index.place(self._header.instance)
+        if place is None:
+            return None
+        with suppress(Damaged, KeyUnavailable):
+            twin = self._holdings.open_place(place)
+            if twin.descriptor.transfer_syntax == self._descriptor.transfer_syntax:
+                return twin
+            twin.close()
+        return None
+
+    def _twin_goes_on_with(self, data: Bytes) -> bool:
+        assert self._twin is not None  # noqa: S101 - for the type checker
+        try:
+            return self._twin.reader.read(len(data)) == data
+        except Damaged:
+            # What was compared before was whole; this object is kept aside, as nobody can say that they are the same.
+            return False
+
+    def _stop_comparing(self) -> None:
+        """The bytes differ from here on: begin to seal, with what was the same before taken from the stored object."""
+        twin, self._twin = self._twin, None
+        if twin is None:
+            return
+        same, self._size = self._size, 0
+        with twin:
+            twin.reader.seek(0)
+            while self._size < same:
+                self._seal(twin.reader.read(min(_REPLAY_SIZE, same - self._size)))
+
+    def _close_twin(self) -> None:
+        if self._twin is not None:
+            self._twin.close()
+            self._twin = None
+
+    def _settle(self) -> StoreResult:
+        """Decide between stored, already there and conflict, with nobody else deciding about the same."""
+        holdings, header = self._holdings, self._header
+        place = holdings.index.place(header.instance)
+        if place is not None:
+            if self._equals(place):
+                return StoreResult.ALREADY_THERE
+            kind, first = ConflictKind.SAME_INSTANCE, place.blob_id
+        else:
+            study = holdings.index.study(header.study)
+            if study is None or study.patient_id == patient_id_of(header):
+                self._store()
+                return StoreResult.STORED
+            kind, first = ConflictKind.OTHER_PATIENT, study.first_blob_id
+        if not any(self._equals(aside) for aside in holdings.index.aside(header.instance)):
+            self._put_aside(kind, first)
+        return StoreResult.CONFLICT
+
+    def _store(self) -> None:
+        holdings, descriptor = self._holdings, self._descriptor
+        with holdings.landing():
+            place = self._writer.commit()
+            entry = Entry(self._header, descriptor.transfer_syntax, self._size, descriptor.received_ns, place, self._key_id)
+            self._index_or_remove(place, lambda: holdings.index.add(entry))
+
+    def _put_aside(self, kind: ConflictKind, first: bytes) -> None:
+        holdings = self._holdings
+        with holdings.landing():
+            place = self._writer.commit()
+            conflict = Conflict(kind, place.blob_id, first, time.time_ns())
+
+            def note() -> None:
+                holdings.journal.append(conflict)
+                holdings.index.put_aside(conflict, place, self._header.instance)
+
+            self._index_or_remove(place, note)
+
+    def _index_or_remove(self, place: BlobPlace, index: Callable[[], object]) -> None:
+        try:
+            index()
+        except BaseException:
+            # Not acknowledged, so it must not turn up later either.
+            self._holdings.blobs.remove(place)
+            raise
+
+    def _equals(self, place: BlobPlace) -> bool:
+        """Whether the object stored there says the same: by its elements, whatever its transfer syntax and its encoding of lengths."""
+        mine = self._writer.reread()
+        try:
+            descriptor, reader = unseal_blob(self._holdings.keys, mine, self._writer.blob_id)
+            with self._holdings.open_place(place) as stored:
+                theirs = content_digest(stored.reader, stored.descriptor.transfer_syntax)
+                return content_digest(reader, descriptor.transfer_syntax) == theirs
+        except (Damaged, KeyUnavailable, BadInput):
+            return False
+        finally:
+            mine.close()

@@ -1,0 +1,313 @@
+"""The index: an encrypted SQLite that answers questions about blobs, and can be made again from them.
+
+It is one writer and several readers (WAL). Rows need not be durable: blobs are, and `Vault.open` admits those that the index does not know.
+So rows are held back and written many at a time, but always before the next question is answered.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import apsw
+
+from leadglass.dicom.matching import Match, matches
+from leadglass.dicom.predicate import Condition, StudyPredicate
+from leadglass.dicom.query import Query, Selection
+from leadglass.dicom.uid import Uid
+from leadglass.errors import Damaged, NoRoom, StorageFailed
+from leadglass.vault.blobs import BlobPlace
+from leadglass.vault.journal import Conflict
+from leadglass.vault.rows import Entry, RowWriter, StudyRow
+from leadglass.vault.search import Facts, find_statement, instances_statement
+from leadglass.vault.sql import CONTRADICTIONS, DUMP, SCHEMA, SCHEMA_VERSION
+
+_HELD_BACK: Final = 256
+"""Rows that may wait; 256 in one transaction cost 20 us each, one alone 90 us."""
+_WRITER_CACHE_KIB: Final = 32 * 1024
+_READER_CACHE_KIB: Final = 4 * 1024
+_IDLE_READERS: Final = 8
+_CHECKPOINT_PAGES: Final = 4000
+_REBUILD: Final = "run `leadglass index rebuild HOME`"
+
+
+@dataclass(frozen=True)
+class InstanceRow:
+    """Where one instance lies, and what a door must know before it opens it."""
+
+    study: Uid
+    series: Uid
+    sop_instance: Uid
+    sop_class: Uid
+    transfer_syntax: Uid
+    size: int
+    """Bytes of the data set."""
+    received_ns: int
+    place: BlobPlace
+
+
+@dataclass(frozen=True)
+class KnownStudy:
+    """What decides whether another object may join a study."""
+
+    patient_id: str
+    key_id: bytes
+    first_blob_id: bytes
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    """Turn SQLite's complaints into ours; none of its messages is passed on, as they may hold values."""
+    try:
+        yield
+    except apsw.FullError:
+        raise NoRoom("the disk is full: the index could not be written; free some room") from None
+    except (apsw.CorruptError, apsw.NotADBError):
+        raise Damaged(f"the index was changed or damaged; {_REBUILD}") from None
+    except (apsw.IOError, apsw.CantOpenError):
+        raise StorageFailed("the index could not be read or written; check the disk") from None
+
+
+def _connect(path: Path, key: bytes, *, cache_kib: int) -> apsw.Connection:
+    connection = apsw.Connection(str(path))
+    # ChaCha20-Poly1305: every page carries its tag, a changed byte is an error and not another answer.
+    connection.pragma("cipher", "chacha20")
+    connection.pragma("hexkey", ("raw:" + key.hex()).encode("ascii").hex())
+    connection.pragma("page_size", 8192)
+    connection.pragma("temp_store", "MEMORY")
+    connection.pragma("journal_mode", "WAL")
+    connection.pragma("synchronous", "NORMAL")
+    connection.pragma("cache_size", -cache_kib)
+    connection.pragma("trusted_schema", False)  # noqa: FBT003 - a pragma's value
+    connection.set_busy_timeout(10_000)
+    return connection
+
+
+class _Reader:
+    """A connection for one question at a time, with the reference meanings that its SQL calls."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self.connection = _connect(path, key, cache_kib=_READER_CACHE_KIB)
+        self.connection.pragma("query_only", True)  # noqa: FBT003 - a pragma's value
+        self.keys: Mapping[str, Match] = {}
+        self.connection.create_scalar_function("leadglass_matches", self._matches, 2)
+        self.connection.create_scalar_function("leadglass_holds", _holds, 2, deterministic=True)
+
+    def _matches(self, *arguments: object) -> bool:
+        keyword, value = arguments
+        return matches(str(keyword), self.keys[str(keyword)], str(value))
+
+
+class Index:
+    """Rows about everything that is stored; safe for several threads."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self._path = path
+        self._key = key
+        self._lock = threading.RLock()
+        self._held: dict[str, Entry] = {}
+        self._held_studies: dict[str, KnownStudy] = {}
+        self._idle: list[_Reader] = []
+        with _database_errors():
+            self._writer = _connect(path, key, cache_kib=_WRITER_CACHE_KIB)
+            self._writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
+            self._rows = RowWriter(self._writer)
+
+    @classmethod
+    def create(cls, path: Path, key: bytes) -> Self:
+        """Make an empty index at a path where nothing is."""
+        path.touch(mode=0o600, exist_ok=False)
+        with _database_errors():
+            connection = _connect(path, key, cache_kib=_READER_CACHE_KIB)
+            with connection:
+                connection.execute(SCHEMA)
+                connection.execute("INSERT INTO state VALUES ('schema', ?), ('shard', 0)", (SCHEMA_VERSION,))
+            connection.close()
+        return cls(path, key)
+
+    @classmethod
+    def open(cls, path: Path, key: bytes) -> Self:
+        """Open the index; Damaged if it is missing, changed, or another version's."""
+        if not path.exists():
+            raise Damaged(f"the index is missing; {_REBUILD}")
+        with _database_errors():
+            try:
+                index = cls(path, key)
+                version = index.state("schema")
+            except (apsw.SQLError, TypeError):
+                raise Damaged(f"the index is not one of ours; {_REBUILD}") from None
+        if version != SCHEMA_VERSION:
+            index.close()
+            raise Damaged(f"the index has the form of another version of leadglass; {_REBUILD}")
+        return index
+
+    def add(self, entry: Entry) -> None:
+        """Take a row; it is answered from now on. NoRoom or StorageFailed if the rows held back could not be written."""
+        with self._lock:
+            if len(self._held) >= _HELD_BACK:
+                self.flush()
+            self._held[entry.header.instance] = entry
+            study = KnownStudy(entry.patient_id, entry.key_id, entry.place.blob_id)
+            if self._rows.study(entry.header.study) is None:
+                self._held_studies.setdefault(entry.header.study, study)
+
+    def put_aside(self, conflict: Conflict, place: BlobPlace, instance: Uid) -> None:
+        """Note a blob that is in conflict; no question is answered from it."""
+        with self._lock, _database_errors():
+            self._rows.put_aside(conflict, place, instance)
+
+    def aside(self, instance: Uid) -> list[BlobPlace]:
+        """Where objects of this instance lie that were put aside."""
+        with self._lock, _database_errors():
+            return self._rows.aside(instance)
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        with self._lock:
+            if not self._held:
+                return
+            with _database_errors():
+                self._rows.write(tuple(self._held.values()))
+            self._held.clear()
+            self._held_studies.clear()
+
+    def study(self, study: Uid) -> KnownStudy | None:
+        """The study's patient and key, if it is stored."""
+        with self._lock, _database_errors():
+            held = self._held_studies.get(study)
+            return held or _known_study(self._rows.study(study))
+
+    def place(self, instance: Uid) -> BlobPlace | None:
+        """Where the instance lies, if it is stored."""
+        with self._lock, _database_errors():
+            held = self._held.get(instance)
+            return held.place if held else self._rows.place(instance)
+
+    def find(self, query: Query, predicate: StudyPredicate) -> Iterator[dict[str, str]]:
+        """The records that match, in the studies admitted, one after the other; keywords to text. Close it, or read it to its end."""
+        if not (predicate.everything or predicate.any_of):
+            return
+        with self._reading() as reader:
+            reader.keys = query.keys
+            statement = find_statement(query, predicate, _facts(reader.connection))
+            keywords = statement.keywords
+            cursor = reader.connection.execute(statement.text, statement.parameters)
+            try:
+                for row in cursor:
+                    yield {keyword: value if isinstance(value, str) else str(value) for keyword, value in zip(keywords, row, strict=False)}
+            finally:
+                cursor.close()
+
+    def instances(self, selection: Selection, predicate: StudyPredicate) -> Iterator[InstanceRow]:
+        """The instances selected, in the studies admitted, ordered by study, series and number."""
+        if not (predicate.everything or predicate.any_of):
+            return
+        statement = instances_statement(selection, predicate)
+        with self._reading() as reader:
+            cursor = reader.connection.execute(statement.text, statement.parameters)
+            try:
+                for study, series, instance, sop_class, syntax, size, received, shard, blob in cursor:
+                    uids = (Uid(study), Uid(series), Uid(instance), Uid(sop_class), Uid(syntax))
+                    yield InstanceRow(*uids, size, received, BlobPlace(shard, blob))
+            finally:
+                cursor.close()
+
+    def rows(self, sql: str, *parameters: str | bytes | int) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement of the vault's own."""
+        with self._reading() as reader:
+            cursor = reader.connection.execute(sql, parameters)
+            try:
+                yield from cursor
+            finally:
+                cursor.close()
+
+    def blobs_in(self, shard: int) -> set[BlobPlace]:
+        """Every place that the index knows in a shard, also of what was put aside."""
+        sql = "SELECT shard, blob FROM instances WHERE shard = ? UNION ALL SELECT shard, blob FROM aside WHERE shard = ?"
+        return {BlobPlace(*row) for row in self.rows(sql, shard, shard)}
+
+    def last_shard(self) -> int:
+        """The highest shard that the index knows of."""
+        sql = "SELECT max(ifnull((SELECT max(shard) FROM instances), 0), ifnull((SELECT max(shard) FROM aside), 0))"
+        return max(int(row[0]) for row in self.rows(sql))
+
+    def holds(self, blob_id: bytes, instance: Uid) -> bool:
+        """Whether this blob is known as this instance, served or put aside, wherever it lies."""
+        place = self.place(instance)
+        return (place is not None and place.blob_id == blob_id) or any(aside.blob_id == blob_id for aside in self.aside(instance))
+
+    def integrity(self) -> Iterator[str]:
+        """What SQLite finds wrong with its pages, and where our tables contradict each other; Damaged if a page does not open."""
+        for (text,) in self.rows("PRAGMA integrity_check(10)"):
+            if text != "ok":
+                yield "a page or an index of it is wrong"
+        for name, sql in CONTRADICTIONS.items():
+            if any(self.rows(f"{sql} LIMIT 1")):
+                yield name
+
+    def dump(self) -> Iterator[str]:
+        """All that it says, one line a row, in an order that does not depend on how it was made."""
+        for table, sql in DUMP.items():
+            for row in self.rows(sql):
+                yield f"{table} {json.dumps([value.hex() if isinstance(value, bytes) else value for value in row])}"
+
+    def state(self, name: str) -> int:
+        """A number the index keeps about itself."""
+        with self._lock, _database_errors():
+            return int(self._writer.execute("SELECT value FROM state WHERE name = ?", (name,)).get)
+
+    def set_state(self, name: str, value: int) -> None:
+        """Keep a number, in order with the rows: it is there after a crash only if all rows added before it are."""
+        with self._lock, _database_errors():
+            self.flush()
+            self._writer.execute("UPDATE state SET value = ? WHERE name = ?", (value, name))
+
+    def close(self) -> None:
+        """Write everything and close; the WAL is folded into the database."""
+        with self._lock:
+            with suppress(NoRoom, StorageFailed, Damaged):
+                self.flush()
+            for reader in self._idle:
+                reader.connection.close()
+            self._idle.clear()
+            self._writer.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[_Reader]:
+        with _database_errors():
+            with suppress(NoRoom, StorageFailed):
+                # A disk that takes no more must not stop the reading of what is there.
+                self.flush()
+            with self._lock:
+                reader = self._idle.pop() if self._idle else None
+            reader = reader or _Reader(self._path, self._key)
+            try:
+                yield reader
+            finally:
+                with self._lock:
+                    if len(self._idle) < _IDLE_READERS:
+                        self._idle.append(reader)
+                        reader = None
+                if reader is not None:
+                    reader.connection.close()
+
+
+def _holds(*arguments: object) -> bool:
+    """A predicate's condition on an odd row; whichever attribute it is about, holding means the same."""
+    values, text = arguments
+    return Condition("PatientID", frozenset(json.loads(str(values)))).holds(str(text))
+
+
+def _known_study(row: StudyRow | None) -> KnownStudy | None:
+    return None if row is None else KnownStudy(row.patient_id, row.key_id, row.first[1])
+
+
+def _facts(connection: apsw.Connection) -> Facts:
+    odd, scripts = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM studies WHERE odd = 1),"
+        " EXISTS (SELECT 1 FROM studies WHERE PatientName_i > '') OR EXISTS (SELECT 1 FROM studies WHERE PatientName_p > '')"
+    ).get
+    return Facts(odd_studies=bool(odd), other_scripts=bool(scripts))

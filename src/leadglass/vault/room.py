@@ -1,0 +1,48 @@
+"""Room on the disk: the low-water mark below which nothing is stored, and what a disk's errors mean."""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from leadglass.errors import NoRoom, StorageFailed
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_TRUSTED_SECONDS: Final = 0.25
+"""How long a measurement of the free room is believed; our own writes are taken off it meanwhile."""
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn the system's refusal to store into NoRoom or StorageFailed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise NoRoom("the disk is full: nothing of this object was kept; free some room, then send it again") from None
+        reason = os.strerror(error.errno) if error.errno else "no reason given"
+        raise StorageFailed(f"the disk did not take this object ({reason}): nothing of it was kept; check the disk") from None
+
+
+class Room:
+    """Watches the free room of one file system; `reserve` bytes of it are kept for the trail, the index and the system."""
+
+    def __init__(self, folder: Path, reserve: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._reserve = reserve
+        self._clock = clock
+        self._measured = float("-inf")
+        self._free = 0
+
+    def require(self, size: int = 0) -> None:
+        """NoRoom if `size` more bytes, which are then taken as written, would eat into the reserve."""
+        now = self._clock()
+        if now - self._measured > _TRUSTED_SECONDS:
+            state = os.statvfs(self._folder)
+            self._free, self._measured = state.f_bavail * state.f_frsize, now
+        if self._free - size < self._reserve:
+            raise NoRoom("free room is below the reserve: nothing is stored until there is more; reading goes on")
+        self._free -= size

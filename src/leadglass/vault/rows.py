@@ -1,0 +1,214 @@
+"""Writing rows: which study and series row an object belongs to, and which object speaks for them.
+
+A study's and a series' attributes are those of the object that was received first (by time, then blob id), whatever the order in which rows
+arrive: an index that is rebuilt is the same index.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeVar
+
+import apsw
+
+from leadglass.dicom.header import Header
+from leadglass.dicom.uid import Uid
+from leadglass.vault.blobs import BlobPlace
+from leadglass.vault.journal import Conflict
+from leadglass.vault.sql import IMAGE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES, columns, row_values
+
+_Key = TypeVar("_Key")
+_Row = TypeVar("_Row")
+
+_REMEMBERED: Final = 4096
+"""Studies and series whose row is known without asking."""
+_LARGEST_NUMBER: Final = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that the index says about one stored object."""
+
+    header: Header
+    transfer_syntax: Uid
+    size: int
+    """Bytes of the data set."""
+    received_ns: int
+    place: BlobPlace
+    key_id: bytes
+
+    @property
+    def patient_id(self) -> str:
+        return patient_id_of(self.header)
+
+    @property
+    def precedence(self) -> tuple[int, bytes]:
+        """The lowest of a study speaks for it."""
+        return self.received_ns, self.place.blob_id
+
+
+def patient_id_of(header: Header) -> str:
+    """The Patient ID as studies are told apart by it; absent is empty."""
+    return header.values.get("PatientID", "").strip(" \0")
+
+
+class StudyRow(NamedTuple):
+    """A study's row, as far as writing needs it."""
+
+    id: int
+    patient_id: str
+    key_id: bytes
+    first: tuple[int, bytes]
+
+
+class _SeriesRow(NamedTuple):
+    id: int
+    first: tuple[int, bytes]
+
+
+def _insert(table: str, names: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - our own names
+
+
+def _update(table: str, names: Sequence[str]) -> str:
+    return f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608 - our own names
+
+
+_STUDY_NAMES: Final = (*columns(STUDY_ATTRIBUTES), "odd", "first_received", "first_blob")
+_SERIES_NAMES: Final = (*columns(SERIES_ATTRIBUTES), "odd", "first_received", "first_blob")
+_INSERT_STUDY: Final = _insert("studies", (*_STUDY_NAMES, "key_id"))
+_UPDATE_STUDY: Final = _update("studies", _STUDY_NAMES)
+_INSERT_SERIES: Final = _insert("series", (*_SERIES_NAMES, "study_id", "instances"))
+_UPDATE_SERIES: Final = _update("series", _SERIES_NAMES)
+_INSERT_INSTANCE: Final = _insert(
+    "instances", ("series_id", *columns(IMAGE_ATTRIBUTES), "number", "transfer_syntax", "size", "received", "shard", "blob")
+)
+_PUT_ASIDE: Final = "INSERT OR REPLACE INTO aside (blob, shard, kind, first_blob, since, SOPInstanceUID) VALUES (?, ?, ?, ?, ?, ?)"
+_COUNT: Final = "UPDATE series SET instances = instances + ? WHERE id = ?"
+_ADD_MODALITY: Final = "INSERT OR IGNORE INTO study_modalities SELECT ?, StudyDate_n, id FROM studies WHERE id = ?"
+
+
+class RowWriter:
+    """Writes through one connection; whoever holds the index's lock may call."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._studies: OrderedDict[str, StudyRow] = OrderedDict()
+        self._series: OrderedDict[tuple[int, str], _SeriesRow] = OrderedDict()
+
+    def study(self, study: str) -> StudyRow | None:
+        """The study's row, if there is one."""
+        found = self._studies.get(study)
+        if found is None:
+            sql = "SELECT id, PatientID, key_id, first_received, first_blob FROM studies WHERE StudyInstanceUID = ?"
+            row = self._connection.execute(sql, (study,)).fetchone()
+            if row is None:
+                return None
+            found = StudyRow(row[0], row[1], row[2], (row[3], row[4]))
+            _remember(self._studies, study, found)
+        return found
+
+    def place(self, instance: str) -> BlobPlace | None:
+        """Where the instance lies, if it has a row."""
+        row = self._connection.execute("SELECT shard, blob FROM instances WHERE SOPInstanceUID = ?", (instance,)).fetchone()
+        return None if row is None else BlobPlace(row[0], row[1])
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """All of them in one transaction, or none."""
+        try:
+            with self._connection:
+                self._write(entries)
+        except BaseException:
+            # What was remembered may name rows that were rolled back.
+            self._studies.clear()
+            self._series.clear()
+            raise
+
+    def put_aside(self, conflict: Conflict, place: BlobPlace, instance: Uid) -> None:
+        values = (place.blob_id, place.shard, conflict.kind.value, conflict.first_blob_id, conflict.since_ns, instance)
+        self._connection.execute(_PUT_ASIDE, values)
+
+    def aside(self, instance: Uid) -> list[BlobPlace]:
+        """Where objects of this instance lie that were put aside."""
+        return [BlobPlace(*row) for row in self._connection.execute("SELECT shard, blob FROM aside WHERE SOPInstanceUID = ?", (instance,))]
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        added: Counter[int] = Counter()
+        instances = []
+        for entry in entries:
+            series = self._series_row(entry, self._study_row(entry))
+            added[series.id] += 1
+            _, values = row_values(IMAGE_ATTRIBUTES, entry.header.values)
+            where = (entry.transfer_syntax, entry.size, entry.received_ns, entry.place.shard, entry.place.blob_id)
+            instances.append((series.id, *values, _number(entry.header), *where))
+        self._connection.executemany(_INSERT_INSTANCE, instances)
+        self._connection.executemany(_COUNT, [(count, row) for row, count in added.items()])
+
+    def _study_row(self, entry: Entry) -> StudyRow:
+        known = self.study(entry.header.study)
+        if known is not None and known.first <= entry.precedence:
+            return known
+        odd, values = row_values(STUDY_ATTRIBUTES, entry.header.values)
+        fields = (*values, odd, *entry.precedence)
+        if known is None:
+            self._connection.execute(_INSERT_STUDY, (*fields, entry.key_id))
+            row = StudyRow(self._connection.last_insert_rowid(), entry.patient_id, entry.key_id, entry.precedence)
+        else:
+            self._connection.execute(_UPDATE_STUDY, (*fields, known.id))
+            row = known._replace(first=entry.precedence)
+            self._modalities_again(row.id)
+        _remember(self._studies, entry.header.study, row)
+        return row
+
+    def _series_row(self, entry: Entry, study: StudyRow) -> _SeriesRow:
+        known = self._known_series(study.id, entry.header.series)
+        if known is not None and known.first <= entry.precedence:
+            return known
+        odd, values = row_values(SERIES_ATTRIBUTES, entry.header.values)
+        fields = (*values, odd, *entry.precedence)
+        if known is None:
+            self._connection.execute(_INSERT_SERIES, (*fields, study.id, 0))
+            row = _SeriesRow(self._connection.last_insert_rowid(), entry.precedence)
+            self._add_modalities(study.id, entry.header.values.get("Modality", ""))
+        else:
+            self._connection.execute(_UPDATE_SERIES, (*fields, known.id))
+            row = known._replace(first=entry.precedence)
+            self._modalities_again(study.id)
+        _remember(self._series, (study.id, entry.header.series), row)
+        return row
+
+    def _known_series(self, study_id: int, series: str) -> _SeriesRow | None:
+        found = self._series.get((study_id, series))
+        if found is None:
+            sql = "SELECT id, first_received, first_blob FROM series WHERE study_id = ? AND SeriesInstanceUID = ?"
+            row = self._connection.execute(sql, (study_id, series)).fetchone()
+            if row is None:
+                return None
+            found = _SeriesRow(row[0], (row[1], row[2]))
+            _remember(self._series, (study_id, series), found)
+        return found
+
+    def _add_modalities(self, study_id: int, text: str) -> None:
+        for modality in filter(None, (part.strip(" \0") for part in text.split("\\"))):
+            self._connection.execute(_ADD_MODALITY, (modality, study_id))
+
+    def _modalities_again(self, study_id: int) -> None:
+        self._connection.execute("DELETE FROM study_modalities WHERE study_id = ?", (study_id,))
+        for (text,) in self._connection.execute("SELECT Modality FROM series WHERE study_id = ?", (study_id,)).fetchall():
+            self._add_modalities(study_id, str(text))
+
+
+def _number(header: Header) -> int:
+    """InstanceNumber to order by; what is none comes first."""
+    text = header.values.get("InstanceNumber", "").strip()
+    try:
+        number = int(text)
+    except ValueError:
+        return -1
+    return number if abs(number) <= _LARGEST_NUMBER else -1
+
+
+def _remember(known: OrderedDict[_Key, _Row], key: _Key, row: _Row) -> None:
+    known[key] = row
+    if len(known) > _REMEMBERED:
+        known.popitem(last=False)

@@ -1,0 +1,144 @@
+"""The index's schema, derived from the one list of attributes; docs/formats.md describes it.
+
+A column named after a keyword holds the text as it was received, without padding. Where the compared form differs (dates, times, numbers,
+person names) it lies beside it: `KEYWORD_n`, and for names `KEYWORD_a`, `_i`, `_p` (alphabetic, ideographic, phonetic). A row is `odd` if
+comparing these strings is not what `dicom.matching` means by matching, which is so for values with several components; such rows are judged
+by `dicom.matching` itself.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from leadglass.dicom.attributes import INDEXED, Attribute
+from leadglass.dicom.matching import name_groups, normalise
+from leadglass.vocabulary import Level
+
+SCHEMA_VERSION: Final = 1
+
+STUDY_ATTRIBUTES: Final = INDEXED[Level.PATIENT] + INDEXED[Level.STUDY]
+SERIES_ATTRIBUTES: Final = INDEXED[Level.SERIES]
+IMAGE_ATTRIBUTES: Final = INDEXED[Level.IMAGE]
+
+_NORMALISED_VRS: Final = frozenset({"DA", "TM", "IS", "US"})
+
+
+def search_columns(attribute: Attribute) -> tuple[str, ...]:
+    """The columns that are compared when this attribute is a key; none at image level, where rows are always judged one by one."""
+    if attribute.level is Level.IMAGE and attribute.vr != "UI":
+        return ()
+    if attribute.vr == "PN":
+        return tuple(f"{attribute.keyword}_{group}" for group in "aip")
+    if attribute.vr in _NORMALISED_VRS:
+        return (f"{attribute.keyword}_n",)
+    return (attribute.keyword,)
+
+
+def columns(attributes: tuple[Attribute, ...]) -> tuple[str, ...]:
+    """Every column that these attributes take, in order."""
+    return tuple(dict.fromkeys(column for entry in attributes for column in (entry.keyword, *search_columns(entry))))
+
+
+def row_values(attributes: tuple[Attribute, ...], header: Mapping[str, str]) -> tuple[int, tuple[str, ...]]:
+    """Whether the row is odd, and what stands in `columns(attributes)`."""
+    odd = 0
+    values: list[str] = []
+    for entry in attributes:
+        text = header.get(entry.keyword, "").strip(" \0")
+        if "\\" in text or text != text.strip():
+            odd = 1
+        values.append(text)
+        values += _search_values(entry, text)
+    return odd, tuple(values)
+
+
+def _search_values(entry: Attribute, text: str) -> Iterator[str]:
+    for column in search_columns(entry):
+        if entry.vr == "PN":
+            yield from name_groups(text) if text else ("", "", "")
+            return
+        if column != entry.keyword:
+            yield normalise(entry.keyword, text) if text else ""
+
+
+def _definitions(attributes: tuple[Attribute, ...]) -> str:
+    return ", ".join(f"{column} TEXT NOT NULL" for column in columns(attributes))
+
+
+SCHEMA: Final = f"""
+CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE studies (id INTEGER PRIMARY KEY, {_definitions(STUDY_ATTRIBUTES)},
+  odd INTEGER NOT NULL, key_id BLOB NOT NULL, first_received INTEGER NOT NULL, first_blob BLOB NOT NULL);
+CREATE UNIQUE INDEX studies_by_uid ON studies (StudyInstanceUID);
+CREATE INDEX studies_by_patient ON studies (PatientID);
+CREATE INDEX studies_by_name ON studies (PatientName_a);
+CREATE INDEX studies_by_ideographic_name ON studies (PatientName_i);
+CREATE INDEX studies_by_phonetic_name ON studies (PatientName_p);
+CREATE INDEX studies_by_accession ON studies (AccessionNumber);
+CREATE INDEX studies_by_date ON studies (StudyDate_n);
+CREATE INDEX odd_studies ON studies (StudyDate_n) WHERE odd = 1;
+
+CREATE TABLE series (id INTEGER PRIMARY KEY, study_id INTEGER NOT NULL REFERENCES studies, {_definitions(SERIES_ATTRIBUTES)},
+  odd INTEGER NOT NULL, instances INTEGER NOT NULL, first_received INTEGER NOT NULL, first_blob BLOB NOT NULL);
+CREATE UNIQUE INDEX series_in_study ON series (study_id, SeriesInstanceUID);
+CREATE INDEX series_by_uid ON series (SeriesInstanceUID);
+
+CREATE TABLE study_modalities (Modality TEXT NOT NULL, StudyDate_n TEXT NOT NULL, study_id INTEGER NOT NULL REFERENCES studies,
+  PRIMARY KEY (Modality, StudyDate_n, study_id)) WITHOUT ROWID;
+CREATE INDEX modalities_of_study ON study_modalities (study_id);
+
+CREATE TABLE instances (id INTEGER PRIMARY KEY, series_id INTEGER NOT NULL REFERENCES series, {_definitions(IMAGE_ATTRIBUTES)},
+  number INTEGER NOT NULL, transfer_syntax TEXT NOT NULL, size INTEGER NOT NULL, received INTEGER NOT NULL,
+  shard INTEGER NOT NULL, blob BLOB NOT NULL);
+CREATE UNIQUE INDEX instances_by_uid ON instances (SOPInstanceUID);
+CREATE INDEX instances_in_series ON instances (series_id, number);
+CREATE INDEX instances_by_shard ON instances (shard, blob);
+
+CREATE TABLE aside (blob BLOB PRIMARY KEY, shard INTEGER NOT NULL, kind TEXT NOT NULL, first_blob BLOB NOT NULL, since INTEGER NOT NULL,
+  SOPInstanceUID TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX aside_by_uid ON aside (SOPInstanceUID);
+"""
+"""Blobs put aside as conflicts are in `aside` alone: no search or retrieval reads that table."""
+
+CONTRADICTIONS: Final = {
+    "a series does not count its instances": (
+        "SELECT id FROM series WHERE instances != (SELECT count(*) FROM instances WHERE series_id = series.id)"
+    ),
+    "a study has no series": "SELECT id FROM studies WHERE id NOT IN (SELECT study_id FROM series)",
+    "a study's date is not the one of its modalities": (
+        "SELECT s.id FROM study_modalities m LEFT JOIN studies s ON s.id = m.study_id WHERE s.StudyDate_n IS NOT m.StudyDate_n"
+    ),
+    "something is both served and put aside": "SELECT a.blob FROM aside a JOIN instances i ON i.shard = a.shard AND i.blob = a.blob",
+}
+"""What must never have a row."""
+
+
+def _dump(attributes: tuple[Attribute, ...], alias: str, more: str, source: str, order: str) -> str:
+    names = ", ".join(f"{alias}.{column}" for column in columns(attributes))
+    return f"SELECT {more}, {names} FROM {source} ORDER BY {order}"  # noqa: S608 - our own names
+
+
+_SERIES: Final = "series e JOIN studies s ON s.id = e.study_id"
+
+DUMP: Final = {
+    "studies": _dump(STUDY_ATTRIBUTES, "s", "s.odd, s.key_id, s.first_received, s.first_blob", "studies s", "s.StudyInstanceUID"),
+    "series": _dump(
+        SERIES_ATTRIBUTES,
+        "e",
+        "s.StudyInstanceUID, e.odd, e.instances, e.first_received, e.first_blob",
+        _SERIES,
+        "s.StudyInstanceUID, e.SeriesInstanceUID",
+    ),
+    "modalities": (
+        "SELECT s.StudyInstanceUID, m.Modality, m.StudyDate_n FROM study_modalities m JOIN studies s ON s.id = m.study_id ORDER BY 1, 2, 3"
+    ),
+    "instances": _dump(
+        IMAGE_ATTRIBUTES,
+        "i",
+        "s.StudyInstanceUID, e.SeriesInstanceUID, i.number, i.transfer_syntax, i.size, i.received, i.shard, i.blob",
+        f"{_SERIES} JOIN instances i ON i.series_id = e.id",
+        "i.SOPInstanceUID",
+    ),
+    "aside": "SELECT shard, blob, kind, first_blob, since, SOPInstanceUID FROM aside ORDER BY blob",
+}
+"""Every table in an order of its own content, without SQLite's row numbers."""

@@ -1,0 +1,135 @@
+"""Bringing the index up to what is stored: after an unclean stop for the last shards, in a rebuild for all of them."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from leadglass.dicom.header import Header, scan
+from leadglass.durable import sync_folder
+from leadglass.errors import BadInput, Damaged, KeyUnavailable
+from leadglass.seal.chunked import UnsealingReader
+from leadglass.vault.blobs import BlobPlace, BlobStore
+from leadglass.vault.holdings import Holdings
+from leadglass.vault.index import Index
+from leadglass.vault.journal import Conflict, ConflictKind, Journal
+from leadglass.vault.keys import Keys
+from leadglass.vault.rows import Entry
+from leadglass.vault.sealedblob import Descriptor, read_clear_header, unseal_blob
+
+_log: Final = logging.getLogger(__name__)
+_FIRST_LOOK: Final = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Found:
+    """A blob that opens, with all that the index wants to know of it."""
+
+    descriptor: Descriptor
+    entry: Entry
+
+
+def read_header(reader: UnsealingReader, transfer_syntax: str) -> Header:
+    """The header of the data set that begins where the reader is; BadDataSet if it has none."""
+    length, prefix = _FIRST_LOOK, b""
+    while True:
+        prefix += reader.read(length - len(prefix))
+        header = scan(prefix, transfer_syntax, complete=len(prefix) < length)
+        if isinstance(header, Header):
+            return header
+        length *= 4
+
+
+def look_at(keys: Keys, blobs: BlobStore, place: BlobPlace) -> Found:
+    """What lies at a place; Damaged, KeyUnavailable or BadInput if it cannot be known."""
+    blob = blobs.open(place)
+    try:
+        key_id = read_clear_header(blob).key_id
+        descriptor, reader = unseal_blob(keys, blob, place.blob_id)
+        header = read_header(reader, descriptor.transfer_syntax)
+        entry = Entry(header, descriptor.transfer_syntax, reader.size, descriptor.received_ns, place, key_id)
+        return Found(descriptor, entry)
+    finally:
+        blob.close()
+
+
+def admit_unknown(holdings: Holdings) -> int:
+    """Index what lies in the last shards and is not indexed; returns how many there were.
+
+    A blob that does not open stays where it is, for `check` to name: it may be somebody's work, and is evidence.
+    """
+    index, blobs = holdings.index, holdings.blobs
+    count = 0
+    journaled: dict[bytes, Conflict] | None = None
+    for shard in range(index.state("shard"), blobs.shard + 1):
+        known = index.blobs_in(shard)
+        unknown = [place for place in blobs.places_in(shard) if place not in known]
+        if unknown and journaled is None:
+            journaled = {conflict.blob_id: conflict for conflict in holdings.journal}
+        for found in _in_order(holdings.keys, blobs, unknown):
+            _admit(index, holdings.journal, journaled or {}, found)
+            count += 1
+    index.flush()
+    return count
+
+
+def rebuild(path: Path, keys: Keys, blobs: BlobStore, journal: Journal, progress: Callable[[int], None]) -> int:
+    """Make a new index beside the old one, then put it in its place."""
+    fresh = path.with_name(path.name + ".new")
+    _remove(fresh)
+    index = Index.create(fresh, keys.named("index"))
+    journaled = {conflict.blob_id: conflict for conflict in journal}
+    count = 0
+    for shard in range(blobs.shard + 1):
+        index.set_state("shard", shard)
+        for found in _in_order(keys, blobs, blobs.places_in(shard)):
+            _admit(index, journal, journaled, found)
+            count += 1
+            progress(count)
+    index.close()
+    _remove(path)
+    fresh.rename(path)
+    sync_folder(path.parent)
+    return count
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _in_order(keys: Keys, blobs: BlobStore, places: list[BlobPlace]) -> list[Found]:
+    """What opens of one shard, in the order in which it was received: where two claim the same, the earlier one is the first."""
+    found = []
+    for place in places:
+        try:
+            found.append(look_at(keys, blobs, place))
+        except (Damaged, KeyUnavailable, BadInput) as error:
+            _log.warning("blob %s is not indexed: %s", place.blob_id.hex(), error)
+    return sorted(found, key=lambda one: one.entry.precedence)
+
+
+def _admit(index: Index, journal: Journal, journaled: dict[bytes, Conflict], found: Found) -> None:
+    entry = found.entry
+    if index.holds(entry.place.blob_id, entry.header.instance):
+        _log.warning("blob %s lies in two places; `leadglass check` names the one that is too much", entry.place.blob_id.hex())
+        return
+    conflict = journaled.get(entry.place.blob_id)
+    if conflict is None and (conflict := _conflict(index, entry)) is not None:
+        # The stop came between the blob and its record: whoever was there first still is.
+        journal.append(conflict)
+    if conflict is None:
+        index.add(entry)
+    else:
+        index.put_aside(conflict, entry.place, entry.header.instance)
+
+
+def _conflict(index: Index, entry: Entry) -> Conflict | None:
+    place = index.place(entry.header.instance)
+    if place is not None:
+        return Conflict(ConflictKind.SAME_INSTANCE, entry.place.blob_id, place.blob_id, entry.received_ns)
+    study = index.study(entry.header.study)
+    if study is None or study.patient_id == entry.patient_id:
+        return None
+    return Conflict(ConflictKind.OTHER_PATIENT, entry.place.blob_id, study.first_blob_id, entry.received_ns)

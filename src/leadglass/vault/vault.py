@@ -1,0 +1,139 @@
+"""Class Vault: everything that is stored of patients, behind four verbs: deposit, find, instances, open_object.
+
+What holds: an object is acknowledged (by `Deposit.commit` returning) only after its blob, its place and its key are durable; the first
+object of a SOP Instance UID, and the first patient of a Study Instance UID, stay the ones that are served.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from leadglass.dicom.header import Header
+from leadglass.dicom.predicate import StudyPredicate
+from leadglass.dicom.query import Query, Selection
+from leadglass.dicom.uid import Uid
+from leadglass.durable import make_folder
+from leadglass.errors import Damaged
+from leadglass.vault.blobs import FolderBlobs
+from leadglass.vault.check import Problem, check
+from leadglass.vault.deposit import Deposit
+from leadglass.vault.holdings import Holdings, StoredObject
+from leadglass.vault.index import Index, InstanceRow
+from leadglass.vault.journal import Conflict, Journal
+from leadglass.vault.keys import Keys
+from leadglass.vault.room import Room
+from leadglass.vault.sealedblob import Descriptor
+from leadglass.vault.upkeep import admit_unknown, rebuild
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many objects lie in the vault; `blobs` counts what was put aside too."""
+
+    blobs: int
+    instances: int
+
+
+def _no_progress(_count: int) -> None:
+    pass
+
+
+class Vault:
+    """Safe for several threads of one process; one process at a time."""
+
+    def __init__(self, home: Path, holdings: Holdings) -> None:
+        self._home = home
+        self._holdings = holdings
+
+    @classmethod
+    def create(cls, home: Path, keys: Keys, *, reserve_bytes: int = 0) -> Self:
+        """Make HOME/blobs and HOME/index for a new archive whose keys exist."""
+        make_folder(home / "blobs")
+        make_folder(home / "index")
+        Journal.create(_journal_path(home), keys.archive_id)
+        Index.create(_index_path(home), keys.named("index")).close()
+        return cls.open(home, keys, reserve_bytes=reserve_bytes)
+
+    @classmethod
+    def open(cls, home: Path, keys: Keys, *, reserve_bytes: int = 0) -> Self:
+        """Open what is stored, and admit what an unclean stop kept out of the index.
+
+        Damaged if the journal or the index is missing or was changed; `remake_index` makes the index again.
+        """
+        journal = Journal(_journal_path(home), keys.archive_id, keys.named("journal"))
+        blobs = FolderBlobs(home / "blobs", Room(home, reserve_bytes))
+        blobs.sweep()
+        vault = cls(home, Holdings(keys, blobs, Index.open(_index_path(home), keys.named("index")), journal))
+        vault.reconcile()
+        return vault
+
+    @staticmethod
+    def remake_index(home: Path, keys: Keys, progress: Callable[[int], None] = _no_progress) -> int:
+        """Make the index of a vault that is not open from its blobs, keys and journal; returns how many blobs it tells of."""
+        make_folder(home / "index")
+        journal = Journal(_journal_path(home), keys.archive_id, keys.named("journal"))
+        try:
+            return rebuild(_index_path(home), keys, FolderBlobs(home / "blobs", Room(home, 0)), journal, progress)
+        finally:
+            journal.close()
+
+    def deposit(self, header: Header, transfer_syntax: Uid, *, route: str, sender: Mapping[str, str] | None = None) -> Deposit:
+        """Begin to store an object whose header is known; its data set then goes through `Deposit.write`, from its first byte.
+
+        NoRoom below the low-water mark, before anything is written; StorageFailed.
+        """
+        descriptor = Descriptor(header.sop_class, header.instance, header.study, transfer_syntax, time.time_ns(), route, dict(sender or {}))
+        return Deposit(self._holdings, header, descriptor)
+
+    def find(self, query: Query, predicate: StudyPredicate) -> Iterator[dict[str, str]]:
+        """The records that match within the studies admitted, streamed; keyword to text. Close it, or read it to its end."""
+        return self._holdings.index.find(query, predicate)
+
+    def instances(self, selection: Selection, predicate: StudyPredicate) -> Iterator[InstanceRow]:
+        """The instances selected within the studies admitted, streamed in the order of study, series and number."""
+        return self._holdings.index.instances(selection, predicate)
+
+    def open_object(self, row: InstanceRow) -> StoredObject:
+        """Open an instance that `instances` gave; Damaged if its blob is missing, changed or another's."""
+        stored = self._holdings.open_place(row.place)
+        if stored.descriptor.sop_instance != row.sop_instance:
+            stored.close()
+            raise Damaged("a blob holds another object than the index says; run `leadglass index rebuild HOME`")
+        return stored
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """What was put aside, in the order in which it was."""
+        return iter(self._holdings.journal)
+
+    def reconcile(self) -> int:
+        """Admit blobs that are durable but not in the index, as after a kill or a power cut; returns how many there were."""
+        return admit_unknown(self._holdings)
+
+    def check(self, sample: float = 100) -> Iterator[Problem]:
+        """Compare keys, blobs, journal and index with each other; the content of `sample` percent of the blobs is read to its last byte."""
+        return check(self._holdings, sample)
+
+    def counts(self) -> Counts:
+        """How much there is, by the blobs' places and by the index."""
+        (instances,) = next(self._holdings.index.rows("SELECT count(*) FROM instances"))
+        blobs = self._holdings.blobs
+        return Counts(blobs=sum(len(blobs.places_in(shard)) for shard in range(blobs.shard + 1)), instances=instances)
+
+    def index_dump(self) -> Iterator[str]:
+        """All that the index says, one line a row, in an order that does not depend on how it was made."""
+        return self._holdings.index.dump()
+
+    def close(self) -> None:
+        """Close index and journal; the keys stay with whoever opened them."""
+        self._holdings.index.close()
+        self._holdings.journal.close()
+
+
+def _journal_path(home: Path) -> Path:
+    return home / "blobs" / "journal"
+
+
+def _index_path(home: Path) -> Path:
+    return home / "index" / "index.db"

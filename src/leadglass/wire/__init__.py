@@ -1,0 +1,1 @@
+"""The doors: bytes to a question, an answer to bytes; no decisions."""

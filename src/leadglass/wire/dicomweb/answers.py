@@ -1,0 +1,75 @@
+"""Answers that stream: pulled from the archive piece by piece, and settled however they end."""
+
+import asyncio
+import contextlib
+from collections.abc import Generator, Mapping
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from leadglass import logs
+from leadglass.errors import LeadglassError
+from leadglass.net.workers import Workers, gather, pull
+
+DOWNLOAD: Final[Mapping[str, str]] = {"Content-Disposition": "attachment"}
+"""Whatever an object holds, no browser shows it as part of a page."""
+
+
+class Streamed(Response):
+    """A body made in threads while it is sent; `closing` is left when it ends: whole, broken off by the client, or by an error.
+
+    An error after the first byte cannot be told any more: the connection is broken off, so that nobody takes a part for the whole.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        pieces: Generator[bytes, None, None],
+        closing: contextlib.ExitStack,
+        media_type: str,
+        fields: Mapping[str, str] = {},
+    ) -> None:
+        self.background = None
+        self.status_code = 200
+        self.media_type = media_type
+        self.init_headers({**DOWNLOAD, "Content-Type": media_type, **fields})
+        self._workers = workers
+        self._pieces = pieces
+        self._closing = closing
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_client_gone(receive))
+        error: BaseException | None = None
+        try:
+            await self._send(send, gone)
+        except LeadglassError as problem:
+            logs.fault("dicomweb answer broken off", problem)
+            error = problem
+        except BaseException as problem:
+            error = problem
+            raise
+        finally:
+            gone.cancel()
+            await self._workers.run(lambda: self._close(error))
+
+    async def _send(self, send: Send, gone: asyncio.Future[None]) -> None:
+        start: Message = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        async with contextlib.aclosing(pull(self._workers, gather(self._pieces))) as pieces:
+            await send(start)
+            async for piece in pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if gone.done():
+                    return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _close(self, error: BaseException | None) -> None:
+        try:
+            self._pieces.close()
+        finally:
+            self._closing.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+
+async def _client_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

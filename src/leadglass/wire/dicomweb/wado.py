@@ -1,0 +1,217 @@
+"""Retrieve (PS3.18 10.4): studies, series, instances, their metadata, frames and bulk data, streamed out of the archive.
+
+All or nothing: where one object of a study or series could not be sent in an accepted transfer syntax, the answer is 406 and not a part of
+the study (PS3.18 would allow 206): what arrives must never look complete without being so (docs/decisions/all-or-nothing.md).
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from leadglass.archive.fetch import Fetched, FetchedObject
+from leadglass.dicom.convert import to_explicit_little_endian
+from leadglass.dicom.frames import Frames
+from leadglass.dicom.jsonmodel import bulk_value, json_chunks
+from leadglass.dicom.part10 import file_meta
+from leadglass.dicom.query import Selection
+from leadglass.errors import BadDataSet, BadQuery
+from leadglass.net.workers import PIECE
+from leadglass.wire.dicomweb import multipart
+from leadglass.wire.dicomweb.accept import (
+    DICOM,
+    DICOM_JSON,
+    MULTIPART,
+    OCTETS,
+    MediaType,
+    ObjectForm,
+    bulk_form,
+    frame_form,
+    object_form,
+    require_json,
+)
+from leadglass.wire.dicomweb.answers import Streamed
+from leadglass.wire.dicomweb.call import Call
+from leadglass.wire.dicomweb.problems import NOT_FOUND, BadRequest, refusal
+
+MAX_FRAMES_ASKED: Final = 10_000
+_PIXEL_DATA: Final = "7FE00010"
+
+Pieces = Generator[bytes, None, None]
+Objects = Generator[FetchedObject, None, None]
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is sent: its media type, the generator that makes it, and its length where that is known before."""
+
+    media_type: str
+    pieces: Pieces
+    length: int | None = None
+
+
+async def retrieve(call: Call) -> Response:
+    """GET of a study, series or instance."""
+    single = "instance" in call.request.path_params
+    form = object_form(call.accepted(), single=single)
+    return await _answer(call, lambda fetched, objects: _whole_objects(fetched, objects, form))
+
+
+async def metadata(call: Call) -> Response:
+    """GET …/metadata: everything but bulk data, as DICOM JSON."""
+    require_json(call.accepted())
+    base = call.base
+    return await _answer(call, lambda fetched, objects: Body(DICOM_JSON, _all_metadata(fetched, objects, base)))
+
+
+async def frames(call: Call) -> Response:
+    """GET …/frames/{list}: the pixels of the frames, in the order asked for."""
+    numbers = _frame_numbers(call.request.path_params["frames"])
+    accepted = call.accepted()
+    return await _answer(call, lambda fetched, objects: _frames(fetched, next(objects), accepted, numbers))
+
+
+async def bulk_data(call: Call) -> Response:
+    """GET …/bulkdata/{path}: one value that the metadata left out."""
+    path = call.request.path_params["path"]
+    accepted = call.accepted()
+
+    def body(fetched: Fetched, objects: Objects) -> Body | None:
+        stored = next(objects)
+        try:
+            value = bulk_value(stored.reader, stored.transfer_syntax, path)
+        except BadQuery:
+            # Encapsulated pixels are no single value: their bulk data are their frames (PS3.18 8.7.3.3.2).
+            return _frames(fetched, stored, accepted, None) if path == _PIXEL_DATA else None
+        return _parts_or_bare(fetched, iter([value]), OCTETS, OCTETS, in_parts=bulk_form(accepted))
+
+    return await _answer(call, body)
+
+
+def _frames(fetched: Fetched, stored: FetchedObject, accepted: tuple[MediaType, ...], numbers: Sequence[int] | None) -> Body | None:
+    """The frames of those numbers, or all; None if it does not have them."""
+    try:
+        located = Frames.locate(stored.reader, stored.transfer_syntax)
+    except BadDataSet:
+        # Nothing is wrong with the request: the object has no frames, or none that can be told apart.
+        return None
+    wanted = range(1, located.count + 1) if numbers is None else numbers
+    if max(wanted, default=0) > located.count:
+        return None
+    form = frame_form(accepted, stored.transfer_syntax, single=len(wanted) == 1)
+    content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
+    runs = (located.read(number) for number in wanted)
+    return _parts_or_bare(fetched, runs, form.media_type, content_type, in_parts=form.multipart)
+
+
+async def _answer(call: Call, make: Callable[[Fetched, Objects], Body | None]) -> Response:
+    """Fetch what the path names and answer with what `make` makes of it; None, or nothing there, is 404."""
+    selection = Selection(
+        studies=tuple(filter(None, [call.uid("study")])),
+        series=tuple(filter(None, [call.uid("series")])),
+        instances=tuple(filter(None, [call.uid("instance")])),
+    )
+    return await call.workers.run(lambda: _begin(call, selection, make))
+
+
+def _begin(call: Call, selection: Selection, make: Callable[[Fetched, Objects], Body | None]) -> Response:
+    with contextlib.ExitStack() as closing:
+        fetched = closing.enter_context(call.session.fetch(selection))
+        objects = _objects(fetched)
+        closing.callback(objects.close)
+        body = make(fetched, objects) if fetched.count else None
+        if body is None:
+            return refusal(NOT_FOUND)
+        fields = {} if body.length is None else {"Content-Length": str(body.length)}
+        return Streamed(call.workers, body.pieces, closing.pop_all(), body.media_type, fields)
+
+
+def _objects(fetched: Fetched) -> Objects:
+    yield from fetched
+
+
+def _whole_objects(fetched: Fetched, objects: Objects, form: ObjectForm) -> Body:
+    for stored_in in fetched.transfer_syntaxes:
+        form.choose(stored_in)
+    if form.multipart:
+        boundary = multipart.new_boundary()
+        return Body(f'{MULTIPART}; type="{DICOM}"; boundary={boundary}', _object_parts(fetched, objects, form, boundary))
+    stored = next(objects)
+    meta, sent_in = _meta(stored, form)
+    length = len(meta) + stored.size if sent_in == stored.transfer_syntax else None
+    return Body(f"{DICOM}; transfer-syntax={sent_in}", _one_object(fetched, stored, form), length)
+
+
+def _object_parts(fetched: Fetched, objects: Objects, form: ObjectForm, boundary: str) -> Pieces:
+    for stored in objects:
+        meta, sent_in = _meta(stored, form)
+        yield multipart.open_part(boundary, {"Content-Type": f"{DICOM}; transfer-syntax={sent_in}"}) + meta
+        yield from _data_set(stored, sent_in)
+        fetched.delivered()
+    yield multipart.close(boundary)
+
+
+def _one_object(fetched: Fetched, stored: FetchedObject, form: ObjectForm) -> Pieces:
+    meta, sent_in = _meta(stored, form)
+    yield meta
+    yield from _data_set(stored, sent_in)
+    fetched.delivered()
+
+
+def _meta(stored: FetchedObject, form: ObjectForm) -> tuple[bytes, str]:
+    sent_in = form.choose(stored.transfer_syntax)
+    return file_meta(stored.sop_class, stored.sop_instance, sent_in), sent_in
+
+
+def _data_set(stored: FetchedObject, sent_in: str) -> Iterator[bytes]:
+    if sent_in != stored.transfer_syntax:
+        yield from to_explicit_little_endian(stored.reader, stored.transfer_syntax)
+        return
+    while piece := stored.reader.read(PIECE):
+        yield piece
+
+
+def _all_metadata(fetched: Fetched, objects: Objects, base: str) -> Pieces:
+    yield b"["
+    for number, stored in enumerate(objects):
+        if number:
+            yield b","
+        where = f"{base}/studies/{stored.study}/series/{stored.series}/instances/{stored.sop_instance}/bulkdata/"
+        yield from json_chunks(stored.reader, stored.transfer_syntax, where.__add__)
+        fetched.delivered()
+    yield b"]"
+
+
+def _parts_or_bare(
+    fetched: Fetched,
+    runs: Iterator[Iterator[bytes]],
+    inner_type: str,
+    content_type: str,
+    *,
+    in_parts: bool,
+) -> Body:
+    boundary = multipart.new_boundary()
+
+    def pieces() -> Pieces:
+        for run in runs:
+            if in_parts:
+                yield multipart.open_part(boundary, {"Content-Type": content_type})
+            yield from run
+        if in_parts:
+            yield multipart.close(boundary)
+        fetched.delivered()
+
+    return Body(f'{MULTIPART}; type="{inner_type}"; boundary={boundary}' if in_parts else content_type, pieces())
+
+
+def _frame_numbers(text: str) -> list[int]:
+    """The list of PS3.18 10.4.1.1.6: numbers from 1, parted by commas."""
+    if not re.fullmatch(r"[0-9]{1,7}(?:,[0-9]{1,7})*", text, re.ASCII):
+        raise BadRequest(400, "frames are asked for by number, parted by commas, as in frames/1,2")
+    numbers = [int(number) for number in text.split(",")]
+    if not all(numbers) or len(numbers) > MAX_FRAMES_ASKED:
+        raise BadRequest(400, f"frames are numbered from 1, and at most {MAX_FRAMES_ASKED} are asked for at once")
+    return numbers

@@ -1,0 +1,125 @@
+"""The DIMSE door: who may associate, for which contexts, and which service answers which message."""
+
+import asyncio
+import ssl
+from functools import partial
+
+from leadglass import logs
+from leadglass.access.identity import Credentials, PeerCertificate, PlaintextPeer
+from leadglass.archive.archive import Archive, Session
+from leadglass.dicom import sopclasses
+from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Offer, negotiate
+from leadglass.dicom.dimse import EchoRequest, FindRequest, GetRequest, StoreRequest
+from leadglass.dicom.pdu import AssociateRequest
+from leadglass.dicom.status import Status
+from leadglass.dicom.uid import Uid
+from leadglass.errors import LeadglassError, NotIdentified
+from leadglass.net.acceptor import Accept, Acceptor, PeerInfo, Reject, ServerAssociation, serve
+from leadglass.net.limits import Limits
+from leadglass.net.streams import Message
+from leadglass.net.workers import Workers
+from leadglass.vocabulary import Action, Door
+from leadglass.wire.dimse import echo, find, get, store
+from leadglass.wire.dimse.call import Call
+from leadglass.wire.dimse.statuses import status_of
+
+_QUERY_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+
+
+async def _serve_call(call: Call) -> bool:
+    """The table of services: a command, in a context of its own SOP classes; gives whether there is one."""
+    match call.message.command:
+        case EchoRequest() as command if command.sop_class == sopclasses.VERIFICATION:
+            await echo.serve(call, command)
+        case StoreRequest() as command if command.sop_class in sopclasses.STORAGE:
+            await store.serve(call, command)
+        case FindRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_FIND:
+            await find.serve(call, command)
+        case GetRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_GET:
+            await get.serve(call, command)
+        case _:
+            return False
+    return True
+
+
+def _offer(session: Session, abstract_syntax: Uid) -> Offer | None:
+    """What is offered for an abstract syntax: only what this caller may do at all."""
+    if abstract_syntax == sopclasses.VERIFICATION and session.may(Action.ECHO):
+        return Offer(_QUERY_SYNTAXES)
+    if abstract_syntax == sopclasses.STUDY_ROOT_FIND and session.may(Action.FIND):
+        return Offer(_QUERY_SYNTAXES)
+    if abstract_syntax == sopclasses.STUDY_ROOT_GET and session.may(Action.GET):
+        return Offer(_QUERY_SYNTAXES)
+    if abstract_syntax in sopclasses.STORAGE:
+        takes, gives = session.may(Action.STORE), session.may(Action.GET)
+        if takes or gives:
+            return Offer(tuple(sopclasses.TRANSFER_SYNTAXES), as_scp=takes, as_scu=gives)
+    return None
+
+
+class DimseDoor:
+    """One listener; over TLS unless `tls` is None, and then for the peers that are marked so alone."""
+
+    def __init__(self, archive: Archive, workers: Workers, *, tls: ssl.SSLContext | None, limits: Limits) -> None:
+        self._archive = archive
+        self._workers = workers
+        self._tls = tls
+        self._limits = limits
+        self._door = Door.DIMSE_PLAINTEXT if tls is None else Door.DIMSE
+        self._sessions: dict[ServerAssociation, Session] = {}
+        self._acceptor: Acceptor | None = None
+
+    async def open(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; gives the address, with the port that the system chose for 0."""
+        self._acceptor = await serve(host, port, self._decide, tls=self._tls, limits=self._limits)
+        return self._acceptor.address
+
+    async def close(self) -> None:
+        """Stop listening and cut what is live."""
+        if self._acceptor is not None:
+            await self._acceptor.close()
+
+    async def cut_outdated(self) -> None:
+        """Abort every association whose peer is no longer who it was."""
+        if self._acceptor is None:
+            return
+        for association in list(self._acceptor.associations):
+            session = self._sessions.get(association)
+            if session is not None and not await self._workers.run(session.is_current):
+                association.abort()
+
+    async def _decide(self, request: AssociateRequest, peer: PeerInfo) -> Accept | Reject:
+        credentials: Credentials
+        if self._door is Door.DIMSE_PLAINTEXT:
+            credentials = PlaintextPeer(request.calling, peer.address)
+        elif peer.certificate is not None:
+            credentials = PeerCertificate(peer.certificate, request.calling, peer.address)
+        else:
+            return Reject.CALLING_TITLE_NOT_RECOGNIZED
+        try:
+            session = await self._workers.run(partial(self._archive.enter, self._door, credentials, peer.address))
+        except NotIdentified:
+            return Reject.CALLING_TITLE_NOT_RECOGNIZED
+        if request.called != self._archive.aet:
+            return Reject.CALLED_TITLE_NOT_RECOGNIZED
+        return Accept(negotiate(request, partial(_offer, session)), partial(self._serve, session))
+
+    async def _serve(self, session: Session, association: ServerAssociation) -> None:
+        self._sessions[association] = session
+        try:
+            async for message in association:
+                await self._answer(session, association, message)
+        finally:
+            self._sessions.pop(association, None)
+
+    async def _answer(self, session: Session, association: ServerAssociation, message: Message) -> None:
+        try:
+            if not await _serve_call(Call(session, association, message, self._workers, self._archive.aet)):
+                await association.refuse(message, Status.UNRECOGNIZED_OPERATION)
+        except LeadglassError as error:
+            if association.failure is not None:
+                raise
+            if status_of(error) is Status.PROCESSING_FAILURE:
+                logs.fault("dimse", error)
+            await association.refuse(message, status_of(error))
+        await asyncio.sleep(0)

@@ -1,0 +1,1 @@
+"""Import: files, folders and zips."""

@@ -1,0 +1,141 @@
+"""The dialer opens what the scope names, one connection at a time for each host, no faster than it is told."""
+
+import asyncio
+import socket
+import time
+from ipaddress import ip_address
+
+import pytest
+
+from leadglass.errors import OutOfScope
+from leadglass.survey.addresses import System
+from leadglass.survey.dialer import MOST_PATIENCE, NEIGHBOURHOOD_SHARE, NoConnection, Pace, ScopedDialer
+from leadglass.survey.observations import Ending
+from leadglass.survey.scope import ExposureLimit, Target
+from tests import peers
+from tests.survey.servers import hang_up, talking
+
+
+def system(host: str, *ports: int) -> System:
+    target = Target(name="a", host=host, dimse_ports=ports)
+    return System(target, ip_address(host), ExposureLimit.QUERY, from_range=False)
+
+
+def dialer(*systems: System, per_second: float = 10_000) -> ScopedDialer:
+    return ScopedDialer(systems, per_second=per_second, timeout=0.5)
+
+
+async def connect(through: ScopedDialer, host: str, port: int) -> socket.socket | NoConnection:
+    async with through.connection(ip_address(host), port) as link:
+        return link
+
+
+def test_an_address_or_port_that_no_system_has_is_refused_unsent() -> None:
+    with talking(hang_up) as named, talking(hang_up) as other, talking(hang_up, "127.0.0.2") as elsewhere:
+        through = dialer(system("127.0.0.1", named.port))
+        for host, port in (("127.0.0.1", other.port), ("127.0.0.2", elsewhere.port), ("127.0.0.2", named.port), ("::1", named.port)):
+            with pytest.raises(OutOfScope, match="nothing was sent"):
+                asyncio.run(connect(through, host, port))
+        asyncio.run(connect(through, "127.0.0.1", named.port))
+        assert through.opened == 1
+        assert (other.connections, elsewhere.connections) == ([], [])
+
+
+def test_a_connection_that_fails_is_a_value() -> None:
+    port = peers.free_port()
+    link = asyncio.run(connect(dialer(system("127.0.0.1", port)), "127.0.0.1", port))
+    assert link == NoConnection(Ending.REFUSED)
+
+
+def test_a_host_that_does_not_answer_is_given_up_in_time() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port: int = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        began = time.monotonic()
+        link = asyncio.run(connect(dialer(system("127.0.0.1", port)), "127.0.0.1", port))
+        for each in waiting:
+            each.close()
+    assert link == NoConnection(Ending.NO_ANSWER)
+    assert 0.4 < time.monotonic() - began < 3
+
+
+def test_one_connection_at_a_time_for_each_host() -> None:
+    async def measure() -> int:
+        most = now = 0
+        with talking(lambda link: link.recv(1)) as first, talking(lambda link: link.recv(1)) as second:
+            through = dialer(system("127.0.0.1", first.port, second.port))
+
+            async def hold(port: int) -> None:
+                nonlocal most, now
+                async with through.connection(ip_address("127.0.0.1"), port):
+                    now += 1
+                    most = max(most, now)
+                    await asyncio.sleep(0.05)
+                    now -= 1
+
+            await asyncio.gather(*(hold(port) for port in (first.port, second.port) * 3))
+        return most
+
+    assert asyncio.run(measure()) == 1
+
+
+def test_two_hosts_are_spoken_to_at_the_same_time() -> None:
+    async def measure() -> float:
+        with talking(lambda link: link.recv(1)) as first, talking(lambda link: link.recv(1), "127.0.1.1") as second:
+            through = dialer(system("127.0.0.1", first.port), system("127.0.1.1", second.port))
+
+            async def hold(host: str, port: int) -> None:
+                async with through.connection(ip_address(host), port):
+                    await asyncio.sleep(0.3)
+
+            began = time.monotonic()
+            await asyncio.gather(hold("127.0.0.1", first.port), hold("127.0.1.1", second.port))
+            return time.monotonic() - began
+
+    assert asyncio.run(measure()) < 0.5
+
+
+def test_a_connection_waits_for_its_turn() -> None:
+    async def measure(port: int) -> float:
+        through = dialer(system("127.0.0.1", port), per_second=20)
+        began = time.monotonic()
+        for _ in range(3):
+            await connect(through, "127.0.0.1", port)
+        return time.monotonic() - began
+
+    with talking(hang_up) as listener:
+        assert 2 / (20 * NEIGHBOURHOOD_SHARE) - 0.02 < asyncio.run(measure(listener.port)) < 1.5
+
+
+def seconds_for(pace: Pace, hosts: list[str]) -> float:
+    async def measure() -> float:
+        began = time.monotonic()
+        await asyncio.gather(*(pace.turn(ip_address(host)) for host in hosts))
+        return time.monotonic() - began
+
+    return asyncio.run(measure())
+
+
+def test_the_rate_holds_over_all_neighbourhoods() -> None:
+    hosts = [f"127.0.{number}.1" for number in range(41)]
+    assert 0.38 < seconds_for(Pace(100), hosts) < 0.8
+
+
+def test_one_neighbourhood_gets_a_part_of_the_rate() -> None:
+    hosts = [f"127.0.0.{number}" for number in range(1, 12)]
+    assert 10 / (100 * NEIGHBOURHOOD_SHARE) - 0.02 < seconds_for(Pace(100), hosts) < 0.8
+
+
+def test_where_answers_get_slower_connections_get_rarer() -> None:
+    pace = Pace(1000)
+    address = ip_address("127.0.0.1")
+    pace.observe(address, 0.02)
+    pace.observe(address, 20.0)
+    # Invariant: never rarer than by MOST_PATIENCE, or a slow host would stop the survey.
+    expected = 10 * MOST_PATIENCE / (1000 * NEIGHBOURHOOD_SHARE)
+    assert expected - 0.05 < seconds_for(pace, ["127.0.0.1"] * 11) < expected + 0.4

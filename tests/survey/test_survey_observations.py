@@ -1,0 +1,64 @@
+"""No type in which a probe brings something home can hold text: tested by walking them all."""
+
+import dataclasses
+import types
+import typing
+from enum import Enum, StrEnum
+
+import pytest
+
+from leadglass.survey import observations
+from leadglass.survey.observations import Dimse, ExposureLevel, Rejection, RejectionMeaning, Web
+
+
+def holders_of_text(kind: object, where: str) -> list[str]:
+    """The places under `kind` that could hold something that is not a number, a boolean or a word of ours."""
+    origin = typing.get_origin(kind)
+    if origin in {types.UnionType, typing.Union, tuple}:
+        return [each for argument in typing.get_args(kind) for each in holders_of_text(argument, where)]
+    if kind in {int, bool, types.NoneType, Ellipsis}:
+        return []
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return []
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return [each for field in dataclasses.fields(kind) for each in holders_of_text(hints[field.name], f"{where}.{field.name}")]
+    return [where]
+
+
+@pytest.mark.parametrize("kind", [Dimse, Web])
+def test_an_observation_has_no_place_for_a_patient(kind: type) -> None:
+    assert holders_of_text(kind, kind.__name__) == []
+
+
+def test_the_walk_finds_a_place_for_text() -> None:
+    inner = dataclasses.make_dataclass("Inner", [("name", str | None)])
+    outer = dataclasses.make_dataclass(
+        "Outer", [("inner", types.GenericAlias(tuple, (inner, ...))), ("count", int), ("raw", dict[str, int])]
+    )
+    assert holders_of_text(outer, "Outer") == ["Outer.inner.name", "Outer.raw"]
+
+
+def test_observations_are_frozen_and_have_no_dictionary() -> None:
+    kinds = [each for each in vars(observations).values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    assert len(kinds) >= 6
+    assert all(getattr(each, "__dataclass_params__").frozen and "__slots__" in vars(each) for each in kinds)  # noqa: B009 - not in the stubs
+
+
+def test_no_word_of_ours_takes_a_value_from_outside() -> None:
+    for kind in vars(observations).values():
+        if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum:
+            with pytest.raises(ValueError, match="is not a valid"):
+                kind("Doe^John")
+
+
+def test_levels_are_in_the_order_of_exposure() -> None:
+    names = ["closed", "open-port", "dicom", "association", "query-offered", "records", "images"]
+    assert [str(level) for level in sorted(ExposureLevel, key=lambda level: level.rank)] == names
+    assert [level for level in ExposureLevel if level.is_open] == [ExposureLevel.RECORDS, ExposureLevel.IMAGES]
+
+
+def test_only_two_of_all_rejections_speak_of_titles() -> None:
+    meanings = {(source, reason): Rejection(1, source, reason).meaning for source in range(5) for reason in range(10)}
+    of_titles = {key for key, meaning in meanings.items() if meaning in {RejectionMeaning.CALLED_AE, RejectionMeaning.CALLING_AE}}
+    assert of_titles == {(1, 3), (1, 7)}
