@@ -8,12 +8,13 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import warm
 from tests.certificates import Identity
 from tests.peers import DimseAddress
 
@@ -22,13 +23,28 @@ PASSWORD = "correct horse battery staple"
 _READY_SECONDS = 60.0
 
 
-def leadglass(*arguments: str | Path, code: int | None = 0, timeout: float = 120, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the installed command; fails unless it ends in `code` (None: whatever)."""
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=timeout, check=False, env=dict(os.environ)
-    )
+def leadglass(
+    *arguments: str | Path, code: int | None = 0, timeout: float = 120, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one command; fails unless it ends in `code` (None: whatever)."""
+    words = [str(argument) for argument in arguments]
+    done = warm.run(words, stdin, timeout, {**os.environ, **(environment or {})})
+    return _judged(done, words, code)
+
+
+def installed(
+    *arguments: str | Path, code: int | None = 0, timeout: float = 120, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`leadglass` by the installed command itself, which first has to load."""
+    words = [str(argument) for argument in arguments]
+    variables = {**os.environ, **(environment or {})}
+    done = subprocess.run([COMMAND, *words], input=stdin, capture_output=True, text=True, timeout=timeout, check=False, env=variables)
+    return _judged(done, words, code)
+
+
+def _judged(done: subprocess.CompletedProcess[str], words: list[str], code: int | None) -> subprocess.CompletedProcess[str]:
     if code is not None and done.returncode != code:
-        raise AssertionError(f"leadglass {arguments[0]} ended in {done.returncode}, not {code}: {done.stdout}{done.stderr}")
+        raise AssertionError(f"leadglass {' '.join(words[:2])} ended in {done.returncode}, not {code}: {done.stdout}{done.stderr}")
     return done
 
 
@@ -56,11 +72,12 @@ class ArchiveUnderTest:
 
     # Serving
 
-    def start(self, *options: str) -> None:
-        """Run `serve` on free ports and wait for its ready line."""
-        command = [COMMAND, "serve", self.home, "--dimse", "127.0.0.1:0", "--web", "127.0.0.1:0", *options]
+    def start(self, *options: str, program: Sequence[str | Path] = (COMMAND,), environment: Mapping[str, str] | None = None) -> None:
+        """Run `serve` on free ports and wait for its ready line; `program` is what to run instead of the installed command."""
+        command = [*program, "serve", self.home, "--dimse", "127.0.0.1:0", "--web", "127.0.0.1:0", *options]
         log = self.home.with_name("serve.log").open("ab")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
+        variables = {**os.environ, **(environment or {})}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=variables)
         log.close()
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()

@@ -269,6 +269,21 @@ def test_when_the_trail_cannot_be_written_nothing_is_served(tmp_path: Path) -> N
     trail.close()
 
 
+def test_what_nobody_told_of_yet_waits_until_it_can_be_told(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    ct = house.call(house.peer("CT1", Action.FIND), "CT1")
+    house.gate.admit_find(ct, Door.DIMSE, HOME_ADDRESS)
+    gc.collect()
+    house.trail.close()
+    with pytest.raises(TrailUnwritable):
+        house.gate.tick()
+    trail = TrailLog.open(tmp_path / "trail", KEY, KEY, "leadglass/test", house.clock)
+    house.gate._trail = trail  # noqa: SLF001 # as if there was room again
+    house.gate.tick()
+    assert [one.detail for _, one in trail.read(trail.size - 1)] == [{"abandoned": 1}]
+    trail.close()
+
+
 def test_starting_and_stopping_are_in_the_trail(house: House) -> None:
     house.gate.started()
     house.gate.stopped()

@@ -38,7 +38,7 @@ def test_no_contract_is_commented_out_or_has_an_exception() -> None:
         ("wire/dimse/planted.py", "import leadglass.access.gate", "Only the archive asks the gate"),
         ("wire/dimse/planted.py", "import leadglass.archive.fetch", "An operation is reached through the archive, never past the gate"),
         ("wire/dimse/planted.py", "import leadglass.wire.dicomweb", "A door does not know another door"),
-        ("trail/planted.py", "import leadglass.net", "Only doors and the survey reach the network"),
+        ("trail/planted.py", "import leadglass.net", "Only doors, the survey and those who set them up reach the network"),
         ("seal/planted.py", "import socket", "Inside, all is synchronous and without sockets"),
         ("access/planted.py", "import apsw", "SQL is spoken in the vault alone"),
         ("vault/planted.py", "import sqlite3", "Nothing is written by an SQLite that cannot encrypt"),

@@ -10,6 +10,8 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 
 from leadglass.dicom.part10 import file_meta, read_file_meta
@@ -68,15 +70,10 @@ def name_of(sample: Sample) -> str:
 def written(data_set: Dataset, transfer_syntax: str) -> bytes:
     """A data set as pydicom encodes it, without file meta information."""
     uid = UID(transfer_syntax)
-    whole = io.BytesIO()
-    data_set.file_meta = pydicom.dataset.FileMetaDataset()
-    data_set.file_meta.TransferSyntaxUID = uid
-    data_set.file_meta.MediaStorageSOPClassUID = UID("1.2.3")
-    data_set.file_meta.MediaStorageSOPInstanceUID = UID("1.2.4")
-    pydicom.dcmwrite(whole, data_set, implicit_vr=uid.is_implicit_VR, little_endian=uid.is_little_endian, enforce_file_format=True)
-    whole.seek(0)
-    _, offset = read_file_meta(whole)
-    return whole.getvalue()[offset:]
+    target = DicomBytesIO()
+    target.is_implicit_VR, target.is_little_endian = uid.is_implicit_VR, uid.is_little_endian
+    write_dataset(target, data_set)
+    return target.getvalue()
 
 
 def parsed(data: bytes, transfer_syntax: str) -> Dataset:
@@ -140,7 +137,6 @@ def explicit_object(*extra: bytes, after: Iterable[bytes] = ()) -> bytes:
 
 def refusal(data: bytes, transfer_syntax: str = EXPLICIT) -> str:
     """Why `validate` refuses; empty where it does not."""
-
 
     try:
         validate(io.BytesIO(data), transfer_syntax)

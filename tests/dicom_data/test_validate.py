@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leadglass.dicom.elements import Elements, Kind
 from leadglass.dicom.part10 import read_file_meta
 from leadglass.dicom.syntax import DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from leadglass.dicom.tokens import MAX_DEPTH, MAX_ELEMENTS
@@ -76,8 +77,6 @@ def test_cut_off_anywhere_it_is_refused_or_ends_between_two_elements(sample: Sam
 
 
 def _top_level_ends(sample: Sample) -> list[int]:
-    from leadglass.dicom.elements import Elements, Kind  # noqa: PLC0415
-
     tokens = list(Elements(sample.source, sample.transfer_syntax))
     closing = {Kind.SEQUENCE_END, Kind.FRAGMENTS_END}
     return [
@@ -243,7 +242,10 @@ def test_after_a_refusal_it_refuses_for_good() -> None:
             validator.feed(bytes(100))
 
 
-@given(data=st.binary(max_size=400), transfer_syntax=st.sampled_from([EXPLICIT, IMPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, DEFLATED_LITTLE_ENDIAN]))
+@given(
+    data=st.binary(max_size=400),
+    transfer_syntax=st.sampled_from([EXPLICIT, IMPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, DEFLATED_LITTLE_ENDIAN]),
+)
 def test_any_bytes_are_judged_without_a_crash(data: bytes, transfer_syntax: str) -> None:
     refusal(explicit_object() + data, transfer_syntax)
     refusal(data, transfer_syntax)
@@ -251,7 +253,9 @@ def test_any_bytes_are_judged_without_a_crash(data: bytes, transfer_syntax: str)
 
 @given(st.data())
 def test_a_real_object_with_bytes_changed_is_judged_without_a_crash(data: st.DataObject) -> None:
-    sample = one(data.draw(st.sampled_from(["MR_small_implicit.dcm", "rtdose_expb_1frame.dcm", "reportsi.dcm", "JPEG2000.dcm", "image_dfl.dcm"])))
+    sample = one(
+        data.draw(st.sampled_from(["MR_small_implicit.dcm", "rtdose_expb_1frame.dcm", "reportsi.dcm", "JPEG2000.dcm", "image_dfl.dcm"]))
+    )
     changed = bytearray(sample.data)
     for at, value in data.draw(st.lists(st.tuples(st.integers(0, min(len(changed), 3000) - 1), st.integers(0, 255)), max_size=8)):
         changed[at] = value

@@ -111,6 +111,8 @@ def context(identifier: int, inner: bytes | None = None) -> bytes:
 
 LYING_ITEMS = {
     "sub-item longer than the user information": b"\x51\x00\x00\x08\x00\x00",
+    "name longer than the user information": b"\x55\x00\x00\x08AB",
+    "unknown sub-item longer than the user information": b"\x5a\x00\x00\x08AB",
     "header of a sub-item cut short": b"\x51\x00\x00",
     "maximum length of three bytes": items.item(0x51, b"\0\0\1"),
     "window of two bytes": items.item(0x53, b"\0\1"),
@@ -167,6 +169,7 @@ BAD_PDVS = {
     "length of zero": b"\0\0\0\0\1\3",
     "longer than the PDU": b"\0\0\0\x09\1\3abc",
     "4 GiB": b"\xff\xff\xff\xff\1\3abc",
+    "length of zero, whose header is the beginning of a good one": b"\0\0\0\0" + b"\0\0\0\2\1\3",
 }
 
 

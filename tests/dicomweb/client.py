@@ -1,11 +1,15 @@
 """A client that builds its requests by hand, and reads files and multipart answers with other people's code."""
 
-import email
-import email.policy
+import contextlib
 import io
+import socket
+import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pydicom
 import requests
@@ -27,10 +31,24 @@ class Client:
     def request(self, method: str, path: str, fields: dict[str, str] | None = None, **more: Any) -> requests.Response:  # noqa: ANN401 # requests' own
         headers = {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **(fields or {})}
         url = path if path.startswith("https:") else self.archive.web + path
-        return requests.request(method, url, headers=headers, verify=str(self.archive.ca), timeout=60, **more)
+        return self._session.request(method, url, headers=headers, verify=str(self.archive.ca), timeout=60, **more)
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        return requests.Session()
 
     def get(self, path: str, accept: str | None = None, **more: Any) -> requests.Response:  # noqa: ANN401 # requests' own
         return self.request("GET", path, {"Accept": accept} if accept else None, **more)
+
+    @contextlib.contextmanager
+    def archive_connection(self) -> Iterator[ssl.SSLSocket]:
+        """A bare connection over TLS, for requests that no library would send."""
+        address = urlsplit(self.archive.web)
+        with (
+            socket.create_connection((address.hostname, address.port), timeout=30) as plain,
+            self.archive.tls_context().wrap_socket(plain, server_hostname=address.hostname) as connection,
+        ):
+            yield connection
 
     def store(self, *objects: bytes, study: str | None = None) -> requests.Response:
         fields = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'}
@@ -52,8 +70,8 @@ def parts_of(response: requests.Response) -> list[tuple[str, bytes]]:
     found = []
     for part in body[: -len(boundary) - 8].split(b"\r\n--" + boundary)[1:]:
         head, _, data = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        message = email.message_from_bytes(head + b"\r\n\r\n", policy=email.policy.HTTP)
-        found.append((str(message["Content-Type"]), data))
+        fields = dict(line.split(": ", 1) for line in head.decode().splitlines())
+        found.append((fields["Content-Type"], data))
     return found
 
 

@@ -66,9 +66,11 @@ class Running:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[ssl.SSLSocket]:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as plain:
-            with self.tls.client().wrap_socket(plain, server_hostname="localhost") as connection:
-                yield connection
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=20) as plain,
+            self.tls.client().wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            yield connection
 
 
 Serve = Callable[..., contextlib.AbstractContextManager[Running]]

@@ -15,13 +15,15 @@ from pydicom import encaps
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID
 
-from tests.archives import ArchiveUnderTest
+from tests.archives import ArchiveUnderTest, wait_until
 from tests.dicomweb.client import AS_STORED, BOUNDARY, Client, data_set_of, multipart, parts_of, path_to, uids_of
 from tests.samples import objects, sample
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 NATIVE = {"1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"}
 CT = sample("CT_small.dcm")
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom.*")  # real files hold values that PS3.5 does not allow
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,9 @@ def test_a_stranger_is_refused_before_his_body_is_read(served: ArchiveUnderTest)
 def test_two_authorizations_are_none(clinician: Client) -> None:
     curl = ["curl", "-sS", "--cacert", str(clinician.archive.ca), "-o", "/dev/null", "-w", "%{http_code}"]
     fields = [f"Authorization: Bearer {clinician.token}"] * 2
-    done = subprocess.run([*curl, *(word for field in fields for word in ("-H", field)), clinician.archive.web + "/studies"], capture_output=True, check=True)
+    done = subprocess.run(
+        [*curl, *(word for field in fields for word in ("-H", field)), clinician.archive.web + "/studies"], capture_output=True, check=True
+    )
     assert done.stdout == b"401"
 
 
@@ -127,8 +131,8 @@ def test_as_stored_gives_the_bytes_that_were_sent(clinician: Client, stored: dic
     assert answer.status_code == 200
     ((content_type, file),) = parts_of(answer)
     assert data_set_of(file) == data_set_of(sent)
-    meta = pydicom.filereader.read_file_meta_info(io.BytesIO(file))
-    syntax = pydicom.filereader.read_file_meta_info(io.BytesIO(sent)).TransferSyntaxUID
+    meta = pydicom.dcmread(io.BytesIO(file), specific_tags=[]).file_meta
+    syntax = pydicom.dcmread(io.BytesIO(sent), specific_tags=[]).file_meta.TransferSyntaxUID
     assert (meta.TransferSyntaxUID, meta.MediaStorageSOPInstanceUID) == (syntax, instance)
     assert content_type == f"application/dicom; transfer-syntax={syntax}"
     assert file[:132] == bytes(128) + b"DICM"
@@ -176,10 +180,10 @@ def test_a_whole_study_and_a_series_come_in_parts(clinician: Client, stored: dic
 
 def test_one_object_that_cannot_be_converted_refuses_the_whole_study(clinician: Client, technologist: Client) -> None:
     study = "1.2.826.0.1.3680043.8.498.77"
-    for name in ("CT_small.dcm", "JPEG2000.dcm"):
+    for number, name in enumerate(("CT_small.dcm", "JPEG2000.dcm"), start=1):
         data_set = pydicom.dcmread(sample(name))
-        data_set.StudyInstanceUID, data_set.PatientID = study, "MIXED"
-        data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = f"{study}.{len(name)}"
+        data_set.StudyInstanceUID, data_set.PatientID = UID(study), "MIXED"
+        data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = UID(f"{study}.{number}")
         file = io.BytesIO()
         data_set.save_as(file)
         assert technologist.store(file.getvalue()).status_code == 200
@@ -187,8 +191,9 @@ def test_one_object_that_cannot_be_converted_refuses_the_whole_study(clinician: 
     assert refused.status_code == 406
     assert study not in refused.text
     assert len(parts_of(clinician.get(f"/studies/{study}", AS_STORED))) == 2
-    both = f'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.91, {AS_STORED.replace("*", EXPLICIT)}'
-    assert clinician.get(f"/studies/{study}", both).status_code in {200, 406}
+    stored_in = pydicom.dcmread(sample("JPEG2000.dcm")).file_meta.TransferSyntaxUID
+    both = ", ".join(AS_STORED.replace("*", syntax) for syntax in (EXPLICIT, stored_in))
+    assert len(parts_of(clinician.get(f"/studies/{study}", both))) == 2
 
 
 def test_the_accept_parameter_stands_for_the_field(clinician: Client, stored: dict[str, bytes]) -> None:
@@ -213,8 +218,8 @@ def test_what_does_not_exist_is_404_on_every_path(clinician: Client, stored: dic
         path_to("1.2.3", series, instance),
         path_to("1.2.3", series, instance) + "/frames/1",
         path_to(study, series, instance) + "/frames/2",
-        path_to(study, series, instance) + "/bulkdata/00101010",
-        path_to(study, series, instance) + "/bulkdata/../../x",
+        path_to(study, series, instance) + "/bulkdata/00102000",
+        path_to(study, series, instance) + "/bulkdata/..%2f..%2fx",
         "/nothing",
     ]:
         answer = clinician.get(path)
@@ -230,7 +235,9 @@ def test_what_is_no_uid_is_refused_and_not_repeated(clinician: Client, path: str
     assert "passwd" not in answer.text
 
 
-@pytest.mark.parametrize(("method", "path"), [("DELETE", "/studies"), ("PUT", "/studies/1.2"), ("HEAD", "/studies"), ("OPTIONS", "/series")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", "/studies"), ("PUT", "/studies/1.2"), ("HEAD", "/studies"), ("OPTIONS", "/series")]
+)
 def test_other_methods_are_405(clinician: Client, method: str, path: str) -> None:
     answer = clinician.request(method, path)
     assert answer.status_code == 405
@@ -261,8 +268,14 @@ def test_metadata_says_what_the_object_says_and_its_bulk_data_resolve(clinician:
                 assert clinician.get(element["BulkDataURI"], "application/octet-stream").content == data
 
 
+def _has_frames(data_set: pydicom.Dataset) -> bool:
+    # pydicom cuts no frames out of bits that share a byte, nor where their number is malformed; tests of `dicom.frames` do.
+    decimal = "NumberOfFrames" not in data_set or bytes(data_set.get_item("NumberOfFrames").value or b"1").strip().isdigit()
+    return "PixelData" in data_set and "Rows" in data_set and data_set.BitsAllocated % 8 == 0 and decimal
+
+
 def _frames(data_set: pydicom.Dataset) -> list[bytes]:
-    count = int(data_set.get("NumberOfFrames", 1) or 1)
+    count = int(data_set.get("NumberOfFrames", 1))
     if UID(data_set.file_meta.TransferSyntaxUID).is_compressed and data_set.file_meta.TransferSyntaxUID not in NATIVE:
         return [encaps.get_frame(data_set.PixelData, number, number_of_frames=count) for number in range(count)]
     length = get_expected_length(data_set) // count
@@ -271,14 +284,12 @@ def _frames(data_set: pydicom.Dataset) -> list[bytes]:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in objects() if "PixelData" in (read := pydicom.dcmread(path)) and read.get("BitsAllocated", 0) % 8 == 0],
+    [path for path in objects() if _has_frames(pydicom.dcmread(path))],
     ids=lambda path: path.name,
 )
 def test_frames_are_those_that_pydicom_finds(clinician: Client, stored: dict[str, bytes], path: Path) -> None:
     study, series, instance = uids_of(path)
     sent = pydicom.dcmread(io.BytesIO(stored[instance]))
-    if "Rows" not in sent:
-        return
     expected = _frames(sent)
     numbers = sorted({1, len(expected)})
     answer = clinician.get(f"{path_to(study, series, instance)}/frames/{','.join(map(str, numbers))}")
@@ -325,7 +336,7 @@ def test_dicomweb_client_stores_searches_and_retrieves(clinician: Client, techno
     assert received.PixelData == data_set.PixelData
     assert [each.SOPInstanceUID for each in client.retrieve_series(**names)] == [data_set.SOPInstanceUID]
     assert [each.SOPInstanceUID for each in client.retrieve_study(names["study_instance_uid"])] == [data_set.SOPInstanceUID]
-    (model,) = client.retrieve_instance_metadata(**names, sop_instance_uid=data_set.SOPInstanceUID), 
+    (model,) = (client.retrieve_instance_metadata(**names, sop_instance_uid=data_set.SOPInstanceUID),)
     assert pydicom.Dataset.from_json(model, bulk_data_uri_handler=lambda _uri: b"").Rows == data_set.Rows
     (frame,) = client.retrieve_instance_frames(**names, sop_instance_uid=data_set.SOPInstanceUID, frame_numbers=[1])
     assert frame == data_set.PixelData
@@ -359,7 +370,7 @@ def test_the_trail_says_what_left(served: ArchiveUnderTest, clinician: Client, s
 
 def test_an_unread_answer_is_cancelled_in_the_trail(served: ArchiveUnderTest, clinician: Client, technologist: Client) -> None:
     data_set = pydicom.dcmread(CT)
-    data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID + ".9"
+    data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = UID(data_set.SOPInstanceUID + ".9")
     data_set.Rows, data_set.Columns = 4096, 4096
     data_set.PixelData = bytes(2 * 4096 * 4096)
     file = io.BytesIO()
@@ -369,11 +380,7 @@ def test_an_unread_answer_is_cancelled_in_the_trail(served: ArchiveUnderTest, cl
     with clinician.get(path, "application/dicom", stream=True) as answer:
         assert answer.headers["Content-Length"]
         answer.raw.read(1000)
-    for _ in range(50):
-        last = [entry for entry in served.trail() if entry["door"] == "dicomweb"][-1]
-        if last["kind"] == "outcome":
-            break
-    assert (last["action"], last["outcome"]) == ("get", "cancelled")
+    wait_until(lambda: [entry["outcome"] for entry in served.trail() if entry["door"] == "dicomweb"][-1] == "cancelled")
 
 
 def test_a_body_of_two_kinds_of_part(technologist: Client) -> None:

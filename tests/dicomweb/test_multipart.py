@@ -3,6 +3,7 @@ import email
 import email.message
 import email.policy
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -61,7 +62,7 @@ def read(chunks: Iterable[bytes], boundary: str = BOUNDARY, max_parts: int = 100
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 @given(PARTS, st.lists(st.integers(min_value=0)))

@@ -113,8 +113,8 @@ def test_a_client_that_never_shakes_hands_is_cut_off(server: Running) -> None:
 
 def test_a_head_that_trickles_is_cut_off(server: Running) -> None:
     begin = time.monotonic()
-    with server.connection() as connection, pytest.raises((ConnectionError, ssl.SSLError)):
-        for byte in b"GET / HTTP/1.1\r\nx: " + b"y" * 1000:
+    with server.connection() as connection, contextlib.suppress(ConnectionError, ssl.SSLError):
+        for byte in b"GET / HTTP/1.1\r\nx: " + b"y" * 200:
             connection.sendall(bytes([byte]))
             time.sleep(0.05)
     assert 0.5 < time.monotonic() - begin < 5
@@ -204,12 +204,11 @@ def test_connections_are_bounded_for_each_address(serve: Serve, app: Application
 
 
 def test_it_stops_although_clients_hold_on(serve: Serve, app: Application) -> None:
-    with contextlib.ExitStack() as stack:
-        with serve(app) as running:
-            stack.enter_context(running.connection())
-            busy = stack.enter_context(running.connection())
-            busy.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
-            busy.recv(100)
+    with contextlib.ExitStack() as stack, serve(app) as running:
+        stack.enter_context(running.connection())
+        busy = stack.enter_context(running.connection())
+        busy.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
+        busy.recv(100)
         # Left here only when the server's thread has ended.
     assert app.ended in (["gone"], [])
 

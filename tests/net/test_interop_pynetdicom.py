@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -140,8 +141,9 @@ def pynetdicom_archive(context: ssl.SSLContext | None, held: Dataset, kept: list
         yield 0xFF00, held
         yield 0xFF00, held
 
-    handlers = [(evt.EVT_C_ECHO, lambda _: 0), (evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find), (evt.EVT_C_GET, get)]
+    handlers: list[Any] = [(evt.EVT_C_ECHO, lambda _: 0), (evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find), (evt.EVT_C_GET, get)]
     server = application.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=context)
+    assert server is not None
     try:
         yield server.server_address[1]
     finally:

@@ -241,7 +241,7 @@ def test_a_server_that_wants_a_client_certificate_may_say_so_only_later(tmp_path
     authority = make_authority(tmp_path)
     identity = authority.issue("server")
     port = peers.free_port()
-    files = ["-cert", identity.certificate, "-key", identity.key, "-CAfile", authority.file]
+    files: list[str | Path] = ["-cert", identity.certificate, "-key", identity.key, "-CAfile", authority.file]
     command = [
         peers.require("openssl"),
         "s_server",

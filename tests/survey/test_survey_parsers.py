@@ -121,6 +121,13 @@ def test_a_tally_counts_as_a_set_does(rows: list[tuple[tuple[str, str], int, int
     assert counts.instances == sum(images for _, images in first.values())
 
 
+def test_padding_makes_no_other_patient() -> None:
+    tally = Tally(run_key())
+    tally.add("", "P1", "1", 0)
+    tally.add(" ", "P1 ", "2", 0)
+    assert tally.counts(exact=True).patients == 1
+
+
 def test_issuer_and_id_are_not_run_together() -> None:
     tally = Tally(run_key())
     tally.add("A", "BC", "1", 0)

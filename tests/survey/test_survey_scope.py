@@ -14,6 +14,10 @@ from hypothesis import strategies as st
 
 from leadglass.errors import ConfigurationError
 from leadglass.survey.addresses import RefusedTarget, System, systems_of
+from leadglass.survey.briefing import Briefing
+from leadglass.survey.observations import Dimse
+from leadglass.survey.probes.dimse.probe import DimseProbe
+from leadglass.survey.run import run as survey_systems
 from leadglass.survey.run import survey
 from leadglass.survey.scope import ExposureLimit, Scope, load_scope, parse_scope, parse_targets
 from tests.survey.harness import TOMORROW, run, scope_text
@@ -261,3 +265,20 @@ def test_a_range_lists_only_where_something_answers(tmp_path: Path) -> None:
     assert [(result.host, str(result.level)) for result in results.targets] == [("127.0.9.2", "open-port"), ("127.0.9.3", "closed")]
     document = json.loads((tmp_path / "out" / "results.json").read_bytes())
     assert document["survey"]["addresses"] == {"asked": 6, "silent": 4}
+
+
+class Fails(DimseProbe):
+    """A probe with a fault of ours, at one system."""
+
+    async def run(self, system: System, port: int, briefing: Briefing) -> Dimse:
+        if system.target.name == "a":
+            raise ZeroDivisionError
+        return await super().run(system, port, briefing)
+
+
+def test_a_fault_of_ours_is_said_and_costs_no_other_result() -> None:
+    scope = scope_of({"host": "127.0.0.1"}, {"host": "127.0.0.2", "name": "b"})
+    results = asyncio.run(survey_systems(scope, now=dt.datetime.now(dt.UTC), probes=[Fails()]))
+    assert [result.name for result in results.targets] == ["b"]
+    assert [(each.name, "our own fault" in each.why) for each in results.refused] == [("a", True)]
+    assert results.exit_code == 1

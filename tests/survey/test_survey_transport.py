@@ -108,6 +108,39 @@ def test_a_dicom_door_that_wants_a_certificate_refuses_to_be_written_to(
     assert not result.findings
 
 
+@pytest.mark.parametrize("lowest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_hangs_up_without_an_alert_wanted_a_certificate(tmp_path: Path, authority: Authority, lowest: ssl.TLSVersion) -> None:
+    context = server_context(authority.issue("asyncio"), wants=authority.file)
+    context.minimum_version = lowest
+
+    def talk(link: socket.socket) -> None:
+        # As asyncio's servers do: what OpenSSL has to say of the failure is never sent.
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                link.sendall(outgoing.read())
+                incoming.write(link.recv(65536))
+            except ssl.SSLError:
+                return
+
+    with talking(talk) as listener:
+        result = run_one(tmp_path, {"dimse_ports": [listener.port]})
+    (door,) = result.doors
+    assert door.tls is not None
+    assert door.tls.client_certificate is ClientCertificate.REQUIRED
+    assert (result.transport, result.write) == (Transport.MUTUAL_TLS, Write.REFUSED)
+
+
+def test_a_silent_server_that_wants_none_is_told_from_one_that_does(tmp_path: Path, authority: Authority) -> None:
+    context = server_context(authority.issue("silent"))
+    context.num_tickets = 0
+    _, tls, _ = web_tls(tmp_path, context)
+    assert tls.client_certificate is ClientCertificate.NOT_REQUIRED
+
+
 def test_an_expired_certificate_is_found(tmp_path: Path, authority: Authority) -> None:
     _, tls, findings = web_tls(tmp_path, server_context(authority.issue("expired", days=-2)))
     assert certificate_of(tls).days_left < 0

@@ -1,5 +1,6 @@
 """What may never happen, 4: a trail is changed and verification says yes."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def test_an_untouched_trail_is_in_order(large: tuple[Path, str]) -> None:
     assert (report.ok, report.size, report.problems) == (True, 600, ())
 
 
-def test_every_changed_byte_of_every_file_is_found(small: tuple[Path, str]) -> None:
+@pytest.mark.parametrize("change", [0x01, *(pytest.param(change, marks=pytest.mark.long) for change in (0x20, 0x80, 0xFF))])
+def test_every_changed_byte_of_every_file_is_found(small: tuple[Path, str], change: int) -> None:
     folder, key = small
     missed = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -46,7 +48,7 @@ def test_every_changed_byte_of_every_file_is_found(small: tuple[Path, str]) -> N
         for place in [*range(0, len(whole), step), len(whole) - 1]:
             with path.open("r+b") as file:
                 file.seek(place)
-                file.write(bytes([whole[place] ^ 1]))
+                file.write(bytes([whole[place] ^ change]))
                 file.flush()
                 if verify(folder, key=key).ok:
                     missed.append(f"{path.name}:{place}")
@@ -106,6 +108,18 @@ def test_a_file_that_does_not_belong_there_is_found(large: tuple[Path, str], ext
     (folder / extra).parent.mkdir(parents=True, exist_ok=True)
     (folder / extra).write_bytes(b"")
     assert any(extra in problem for problem in verify(folder, key=key).problems)
+
+
+def test_a_pipe_is_found_and_not_waited_for(large: tuple[Path, str]) -> None:
+    folder, key = large
+    for name in (layout.sealed_path(1), layout.CHECKPOINT, layout.RESERVE, layout.KEY):
+        whole = (folder / name).read_bytes()
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert not verify(folder, key=key).ok
+        (folder / name).unlink()
+        (folder / name).write_bytes(whole)
+    assert verify(folder, key=key).ok
 
 
 def test_a_folder_or_a_link_that_does_not_belong_there_is_found(large: tuple[Path, str]) -> None:

@@ -19,9 +19,9 @@ _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _DESCRIPTOR = re.compile(r"^(\d+)(?:<.*>)?$")
 
 
-def strace_command(trace: Path) -> list[str]:
+def strace_command(trace: Path, calls: str = CALLS) -> list[str]:
     """What to put in front of a program to record it."""
-    return ["strace", "-f", "-qq", "-xx", "-s", "1000000", "-o", str(trace), "-e", f"trace={CALLS}"]
+    return ["strace", "-f", "-qq", "-xx", "-s", "1000000", "-o", str(trace), "-e", f"trace={calls}"]
 
 
 @dataclass
@@ -70,6 +70,8 @@ class Disk:
         self._changes: list[_Change] = []
         self._now: dict[str, object] = {}
         self._open: dict[int, tuple[str, object, int]] = {}
+        self.calls = 0
+        """How many calls so far had to do with the folder."""
         for path in sorted(root.rglob("*")):
             self._certain[str(path)] = "folder" if path.is_dir() else _File(bytearray(path.read_bytes()))
         self._certain[self._root] = "folder"
@@ -93,6 +95,7 @@ class Disk:
             if name == "openat":
                 self._open[result] = (path, None, 0)
             return
+        self.calls += 1
         if name == "openat":
             self._opened(path, arguments, result)
         elif name == "rename":
@@ -117,6 +120,7 @@ class Disk:
         first, *rest = arguments.split(", ")
         match = _DESCRIPTOR.match(first)
         path, content, at = self._open.get(int(match[1]) if match else -1, ("", None, 0))
+        self.calls += content is not None
         if name == "close" and match:
             self._open.pop(int(match[1]), None)
         if name in {"write", "pwrite64"}:

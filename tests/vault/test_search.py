@@ -314,6 +314,42 @@ def test_a_selection_is_what_it_names_and_may_be_seen(
     }
 
 
+def entry_of(number: int, study: int, series: int, **values: str) -> Entry:
+    uids = {
+        "StudyInstanceUID": f"1.{study}",
+        "SeriesInstanceUID": f"1.{study}.{series}",
+        "SOPInstanceUID": f"1.9.{number}",
+        "SOPClassUID": "1.2.840.1",
+    }
+    header = Header(MappingProxyType({**values, **uids}), *(Uid(uid) for uid in uids.values()))
+    return Entry(header, EXPLICIT_LITTLE_ENDIAN, 10, number, BlobPlace(0, os.urandom(16)), b"k" * 16)
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}\\OT", " {}\u2003"], ids=["plain", "several values", "odd spaces"])
+@pytest.mark.parametrize(
+    ("quantifier", "values", "seen"),
+    [
+        ("any", {"CT"}, {"1.1", "1.2"}),
+        ("all", {"CT"}, {"1.1"}),
+        ("all", {"CT", "MR"}, {"1.1", "1.2", "1.3"}),
+        ("any", {"MR"}, {"1.2", "1.3"}),
+        ("all", {"MR"}, {"1.3"}),
+        ("any", {"US"}, set()),
+    ],
+)
+def test_any_and_all_series(tmp_path: Path, spelling: str, quantifier: str, values: set[str], seen: set[str]) -> None:
+    """Study 1 has CT alone, study 2 CT and MR, study 3 MR alone, study 4 says nothing."""
+    modalities = [(1, 1, "CT"), (1, 2, "CT"), (2, 1, "CT"), (2, 2, "MR"), (3, 1, "MR")]
+    index = Index.create(tmp_path / "index.db", KEY)
+    for number, (study, series, modality) in enumerate(modalities):
+        index.add(entry_of(number, study, series, Modality=spelling.format(modality)))
+    index.add(entry_of(9, 4, 1))
+    predicate = StudyPredicate(((Condition("Modality", frozenset(values), Quantifier(quantifier)),),))
+    assert {row["StudyInstanceUID"] for row in index.find(Query(Level.STUDY, {}, ()), predicate)} == seen
+    assert {row.study for row in index.instances(Selection(studies=tuple(Uid(f"1.{n}") for n in range(1, 5))), predicate)} == seen
+    index.close()
+
+
 def test_quotes_and_wildcards_of_sql_mean_nothing(tmp_path: Path) -> None:
     index = Index.create(tmp_path / "index.db", KEY)
     for text in ("' OR 1=1 --", "%", "_", "[", "';DROP TABLE studies;--"):

@@ -87,7 +87,7 @@ class Gate:
         self._trail = trail
         self._clock = clock
         self._denials = Denials()
-        self._abandoned: deque[Entry] = deque()
+        self._untold: deque[Entry] = deque()
 
     def identify(self, door: Door, credentials: Credentials) -> Principal:
         """Who shows these credentials at this door; raises `NotIdentified`, which says nothing more, and counts it."""
@@ -200,7 +200,7 @@ class Gate:
     def _abandon(
         self, intent: int, principal: str, door: Door | None, address: str, action: Action | None, outcome: Outcome = Outcome.FAILED
     ) -> None:
-        self._abandoned.append(
+        self._untold.append(
             Entry(
                 self._clock(),
                 entries.Kind.OUTCOME,
@@ -216,10 +216,14 @@ class Gate:
 
     def _catch_up(self, *, closing: bool = False) -> None:
         """Queue what waits to be told: grants that were dropped, minutes of strangers that are over."""
-        while self._abandoned:
-            self._trail.append(self._abandoned.popleft())
-        for entry in self._denials.due(self._clock(), closing=closing):
-            self._trail.append(entry)
+        self._untold.extend(self._denials.due(self._clock(), closing=closing))
+        while self._untold:
+            entry = self._untold.popleft()
+            try:
+                self._trail.append(entry)
+            except TrailUnwritable:
+                self._untold.appendleft(entry)
+                raise
 
     def apply_policy(self, grant: AdministerGrant, policy: Policy) -> None:
         """Decide by `policy` from the next request on."""

@@ -1,6 +1,6 @@
 """Fetch: the stored objects that a selection names, restricted to what the grant lets its holder see."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -39,6 +39,7 @@ class Fetched:
         self._rows = list(vault.instances(selection, grant.visible))
         self._delivered = 0
         self._failed = 0
+        self._stream: Generator[FetchedObject, None, None] | None = None
 
     @property
     def count(self) -> int:
@@ -53,6 +54,10 @@ class Fetched:
         return self
 
     def __iter__(self) -> Iterator[FetchedObject]:
+        self._stream = self._objects()
+        return self._stream
+
+    def _objects(self) -> Generator[FetchedObject, None, None]:
         for row in self._rows:
             with self._vault.open_object(row) as stored:
                 yield FetchedObject(
@@ -74,6 +79,9 @@ class Fetched:
         self._failed += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._stream is not None:
+            # The object that was open when its taker left is closed with it.
+            self._stream.close()
         if kind is not None and not issubclass(kind, GeneratorExit):
             outcome = Outcome.FAILED
         elif self._failed:

@@ -1,6 +1,8 @@
 """Find: the records that match a query, restricted to what the grant lets its holder see."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -23,21 +25,32 @@ class Found:
         self.count = 0
         self.cut = False
         self._complete = False
+        self._stream: Generator[Record, None, None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __iter__(self) -> Iterator[Record]:
+        self._stream = self._records()
+        return self._stream
+
+    def _records(self) -> Generator[Record, None, None]:
         limit = self._query.limit
-        for record in self._vault.find(self._query, self._grant.visible):
-            if limit is not None and self.count == limit:
-                self.cut = True
-                break
-            self.count += 1
-            yield record
+        # One record more than asked for shows whether the limit cut anything.
+        query = self._query if limit is None else replace(self._query, limit=limit + 1)
+        with closing(self._vault.find(query, self._grant.visible)) as records:
+            for record in records:
+                if limit is not None and self.count == limit:
+                    self.cut = True
+                    break
+                self.count += 1
+                yield record
         self._complete = True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._stream is not None:
+            # An answer that was left in the middle must not keep its reader of the index.
+            self._stream.close()
         if kind is None or issubclass(kind, GeneratorExit):
             outcome = Outcome.DONE if self._complete else Outcome.CANCELLED
         else:

@@ -269,10 +269,7 @@ RULES: Sequence[Rule] = (
         "An association is accepted from a caller that nobody knows",
         "Check the calling AE title, its address and, over TLS, its certificate before anything else.",
         _is_dimse(lambda dimse: ExposureLevel.ASSOCIATION.rank <= dimse.level.rank < ExposureLevel.RECORDS.rank),
-        {
-            "Orthanc": 'In orthanc.json: "DicomCheckCalledAet": true, "DicomCheckModalityHost": true, "DicomAlwaysAllowEcho": false.',
-            "DCMTK": _DCMTK_QUERY,
-        },
+        {"Orthanc": _ORTHANC_ASSOCIATION, "DCMTK": _DCMTK_QUERY},
     ),
 )
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from leadglass.survey import products
 from leadglass.survey.addresses import RefusedTarget, System
-from leadglass.survey.findings import Finding, Severity, Software, findings_of, open_viewers
+from leadglass.survey.findings import Finding, Software, findings_of, open_viewers
 from leadglass.survey.observations import Dimse, ExposureLevel, Field, Observation, RecordCounts, Transport, Web, WebProduct, Write
 from leadglass.survey.scope import Scope
 
@@ -268,9 +268,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any value of a dataclass
 def dotted(version: Sequence[int] | None) -> str:
     """A version as people write it; empty where there is none."""
     return ".".join(str(part) for part in version or ())
-
-
-def worst(results: Results) -> Severity | None:
-    """The severity of the worst finding."""
-    found = [finding.severity for result in results.targets for finding in result.findings]
-    return max(found, key=lambda severity: severity.rank, default=None)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from leadglass.errors import ConfigurationError
-from leadglass.survey.addresses import System, resolve_by_system, systems_of
-from leadglass.survey.briefing import Briefing
+from leadglass.survey.addresses import RefusedTarget, System, resolve_by_system, systems_of
+from leadglass.survey.briefing import Briefing, Probe
 from leadglass.survey.dialer import ScopedDialer
 from leadglass.survey.observations import UNREACHED, Observation
 from leadglass.survey.probes import PROBES
@@ -57,7 +57,7 @@ def survey(
         return asyncio.run(_plan(scope, now))
     check_folder(out)
     ca_file = scope_path.parent / scope.limits.ca_file if scope.limits.ca_file else None
-    results = asyncio.run(run(scope, ca_file=ca_file, now=now, progress=progress))
+    results = asyncio.run(run(scope, now=now, ca_file=ca_file, progress=progress))
     write_reports(results, out)
     return results
 
@@ -68,8 +68,18 @@ def check_folder(out: Path) -> None:
         raise ConfigurationError(f"{out} is in use: name a new folder, or one that holds the results of an earlier survey")
 
 
-async def run(scope: Scope, *, ca_file: Path | None, now: dt.datetime, progress: Report | None) -> Results:
-    """Survey every system of `scope`; the caller has checked its authority."""
+async def run(
+    scope: Scope,
+    *,
+    now: dt.datetime,
+    ca_file: Path | None = None,
+    progress: Report | None = None,
+    probes: Sequence[Probe] = PROBES,
+) -> Results:
+    """Survey every system of `scope`; the caller has checked its authority.
+
+    A fault of ours at one system is reported with those that were refused, and the others are surveyed all the same.
+    """
     began = time.monotonic()
     systems, refused = await systems_of(scope, resolve_by_system)
     limits = scope.limits
@@ -84,18 +94,21 @@ async def run(scope: Scope, *, ca_file: Path | None, now: dt.datetime, progress:
     )
     found: dict[int, Result] = {}
     silent = 0
+    refused_unasked = len(refused)
 
-    def take(index: int, doors: Sequence[Observation]) -> None:
+    def take(index: int, doors: Sequence[Observation] | RefusedTarget) -> None:
         nonlocal silent
-        if systems[index].from_range and all(seen.ending in UNREACHED for seen in doors):
+        if isinstance(doors, RefusedTarget):
+            refused.append(doors)
+        elif systems[index].from_range and all(seen.ending in UNREACHED for seen in doors):
             silent += 1
         else:
             found[index] = judge(systems[index], doors)
         if progress is not None:
             opened = sum(result.level.is_open for result in found.values())
-            progress(Progress(len(found) + silent, len(systems), opened, time.monotonic() - began))
+            progress(Progress(len(found) + silent + len(refused) - refused_unasked, len(systems), opened, time.monotonic() - began))
 
-    await _look_at_all(systems, briefing, take)
+    await _look_at_all(systems, briefing, probes, take)
     return Results(
         scope=scope,
         started=now.isoformat(timespec="seconds"),
@@ -108,23 +121,33 @@ async def run(scope: Scope, *, ca_file: Path | None, now: dt.datetime, progress:
     )
 
 
-async def _look_at_all(systems: Sequence[System], briefing: Briefing, take: Callable[[int, Sequence[Observation]], None]) -> None:
+async def _look_at_all(
+    systems: Sequence[System],
+    briefing: Briefing,
+    probes: Sequence[Probe],
+    take: Callable[[int, Sequence[Observation] | RefusedTarget], None],
+) -> None:
     """Hand each system's doors to `take` as they become known, `AT_ONCE` systems at a time."""
     waiting = iter(enumerate(systems))
 
     async def work() -> None:
         for index, system in waiting:
-            take(index, await _look_at(system, briefing))
+            take(index, await _look_at(system, briefing, probes))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(AT_ONCE, len(systems))):
             group.create_task(work())
 
 
-async def _look_at(system: System, briefing: Briefing) -> Sequence[Observation]:
+async def _look_at(system: System, briefing: Briefing, probes: Sequence[Probe]) -> Sequence[Observation] | RefusedTarget:
     doors: list[Observation] = []
-    for probe in PROBES:
-        doors += [await probe.run(system, port, briefing) for port in probe.ports(system)]
+    for probe in probes:
+        for port in probe.ports(system):
+            try:
+                doors.append(await probe.run(system, port, briefing))
+            except Exception as fault:  # noqa: BLE001 - one archive that we fail at must not cost the result of all the others
+                why = f"not judged: our own fault at port {port} ({type(fault).__name__}); please report it"
+                return RefusedTarget(system.target.name, str(system.address), why)
     return doors
 
 

@@ -1,7 +1,8 @@
 """A TLS door against DICOM PS3.15 B.12, by `ssl` and `cryptography` over the dialer's sockets, one handshake after another.
 
 Whether a client certificate is required is seen in the handshake up to TLS 1.2; with TLS 1.3 the client is done before the server
-has judged, and the answer is the first thing to be read.
+has judged, and the answer is the first thing to be read. Servers that say nothing then (asyncio's close without an alert) are asked
+again with TLS 1.2, where the request for a certificate is sent in clear.
 """
 
 import asyncio
@@ -52,6 +53,7 @@ class Offer(Enum):
 
     EVERYTHING = (ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.MAXIMUM_SUPPORTED, _EVERY_SUITE)
     OLD = (ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_1, _EVERY_SUITE)
+    TLS_1_2 = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2, _EVERY_SUITE)
     WEAK = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2, _WEAK_SUITES)
 
 
@@ -90,6 +92,8 @@ class Handshake:
     client_certificate: ClientCertificate
     verify_code: int | None
     """OpenSSL's, where the certificate was judged and not trusted."""
+    hung_up: bool = False
+    """The handshake came to its end, and the server closed without a word."""
 
 
 async def examine(system: System, port: int, dialer: Dialer, *, timeout: float, ca_file: Path | None) -> Tls | None:
@@ -101,11 +105,18 @@ async def examine(system: System, port: int, dialer: Dialer, *, timeout: float, 
     weak = await _greet(system, port, dialer, stranger_context(Offer.WEAK), timeout)
     judged = await _greet(system, port, dialer, _judging_context(ca_file), timeout) if ca_file else None
     certificate = _certificate(first.certificate or old.certificate, judged) if first.certificate or old.certificate else None
+    wanted = first.client_certificate
+    if wanted is ClientCertificate.UNKNOWN:
+        again = await _greet(system, port, dialer, stranger_context(Offer.TLS_1_2), timeout)
+        wanted = again.client_certificate
+        if first.hung_up and again.certificate is None:
+            # TLS 1.3 alone, and it hung up on who shows none.
+            wanted = ClientCertificate.REQUIRED
     return Tls(
         version=first.version or old.version,
         old_versions=(old.version,) if old.version else (),
         weak_suites=weak.version is not None,
-        client_certificate=first.client_certificate,
+        client_certificate=wanted,
         certificate=certificate,
     )
 
@@ -127,11 +138,20 @@ async def handshake(link: socket.socket, context: ssl.SSLContext, server_name: s
     except ssl.SSLCertVerificationError as error:
         code = error.verify_code
     except (ssl.SSLError, OSError, TimeoutError, EOFError) as error:
-        wanted = ClientCertificate.REQUIRED if exchange.certificate_requested and _is_alert(error) else ClientCertificate.UNKNOWN
+        refused = exchange.certificate_requested and not isinstance(error, TimeoutError)
+        wanted = ClientCertificate.REQUIRED if refused else ClientCertificate.UNKNOWN
         return Handshake(exchange.spoke_tls, None, exchange.peer_certificate(), wanted, None)
     if code is not None:
         return Handshake(exchange.spoke_tls, None, None, ClientCertificate.UNKNOWN, code)
-    return Handshake(True, exchange.version(), exchange.peer_certificate(), await exchange.verdict(seconds), None)  # noqa: FBT003 - a record's fields
+    verdict = await exchange.verdict(seconds)
+    return Handshake(
+        spoke_tls=True,
+        version=exchange.version(),
+        certificate=exchange.peer_certificate(),
+        client_certificate=verdict,
+        verify_code=None,
+        hung_up=exchange.hung_up,
+    )
 
 
 class _Exchange:
@@ -143,6 +163,7 @@ class _Exchange:
         self._out = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_hostname=server_name)
         self._seen = bytearray()
+        self.hung_up = False
 
     @property
     def spoke_tls(self) -> bool:
@@ -190,7 +211,10 @@ class _Exchange:
             return ClientCertificate.NOT_REQUIRED
         except ssl.SSLError as error:
             return ClientCertificate.REQUIRED if _is_alert(error) else ClientCertificate.UNKNOWN
-        except (OSError, TimeoutError, EOFError):
+        except TimeoutError:
+            return ClientCertificate.UNKNOWN
+        except (OSError, EOFError):
+            self.hung_up = True
             return ClientCertificate.UNKNOWN
         return ClientCertificate.NOT_REQUIRED
 

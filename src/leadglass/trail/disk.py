@@ -5,6 +5,8 @@ from pathlib import Path
 
 from leadglass.durable import PRIVATE_FILE, make_folder, sync_folder
 
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Somebody may have put a link or a pipe there: neither is followed nor waited for."""
 _BLOCK = 64 * 1024
 _ZEROS = bytes(_BLOCK)
 
@@ -70,13 +72,13 @@ class Disk:
 
     def read(self, path: str, limit: int) -> bytes:
         """At most `limit` bytes of the file; raises `FileNotFoundError`."""
-        descriptor = os.open(self.folder / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(self.folder / path, _READING)
         with open(descriptor, "rb") as file:  # noqa: PTH123 # a descriptor, opened with O_NOFOLLOW
             return file.read(limit)
 
     def count_zeros(self, path: str) -> int | None:
         """The length of a file that holds nothing but zeros; None for any other. Raises `FileNotFoundError`."""
-        descriptor = os.open(self.folder / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(self.folder / path, _READING)
         with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 # as above
             buffer, length = bytearray(_BLOCK), 0
             while read := file.readinto(buffer):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from leadglass.dicom.content import content_digest
-from leadglass.errors import BadInput, Damaged, KeyUnavailable
+from leadglass.errors import BadInput, Damaged, KeyUnavailable, NoRoom, StorageFailed
 from leadglass.vault.journal import Conflict, ConflictKind
 from leadglass.vault.rows import Entry, patient_id_of
 from leadglass.vault.sealedblob import start_blob, unseal_blob
@@ -158,7 +158,9 @@ class Deposit:
 
             def note() -> None:
                 holdings.journal.append(conflict)
-                holdings.index.put_aside(conflict, place, self._header.instance)
+                # Durable from here on: should the index refuse, the next start tells it.
+                with suppress(NoRoom, StorageFailed):
+                    holdings.index.put_aside(conflict, place, self._header.instance)
 
             self._index_or_remove(place, note)
 

@@ -6,7 +6,7 @@ So rows are held back and written many at a time, but always before the next que
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +186,7 @@ class Index:
             held = self._held.get(instance)
             return held.place if held else self._rows.place(instance)
 
-    def find(self, query: Query, predicate: StudyPredicate) -> Iterator[dict[str, str]]:
+    def find(self, query: Query, predicate: StudyPredicate) -> Generator[dict[str, str], None, None]:
         """The records that match, in the studies admitted, one after the other; keywords to text. Close it, or read it to its end."""
         if not (predicate.everything or predicate.any_of):
             return

@@ -101,7 +101,11 @@ def decode_conflict(plain: bytes) -> Conflict:
     try:
         body = json.loads(plain)
         conflict = Conflict(ConflictKind(body["kind"]), bytes.fromhex(body["blob"]), bytes.fromhex(body["first"]), body["since"])
-        if body["record"] == "conflict" and len(conflict.blob_id) == len(conflict.first_blob_id) == BLOB_ID_SIZE:
+        if (
+            body["record"] == "conflict"
+            and isinstance(body["since"], int)
+            and len(conflict.blob_id) == len(conflict.first_blob_id) == BLOB_ID_SIZE
+        ):
             return conflict
     except (ValueError, TypeError, KeyError):
         pass

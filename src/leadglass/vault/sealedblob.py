@@ -58,6 +58,8 @@ class Descriptor:
             fields = json.loads(reader.read(length))
             for name in ("sop_class", "sop_instance", "study", "transfer_syntax"):
                 fields[name] = Uid(fields[name])
+            if not isinstance(fields["received_ns"], int) or not isinstance(fields["route"], str) or not isinstance(fields["sender"], dict):
+                raise wrong
             descriptor = cls(**fields)
         except (ValueError, TypeError, KeyError, BadInput):
             raise wrong from None

@@ -5,7 +5,7 @@ object of a SOP Instance UID, and the first patient of a Study Instance UID, sta
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -87,7 +87,7 @@ class Vault:
         descriptor = Descriptor(header.sop_class, header.instance, header.study, transfer_syntax, time.time_ns(), route, dict(sender or {}))
         return Deposit(self._holdings, header, descriptor)
 
-    def find(self, query: Query, predicate: StudyPredicate) -> Iterator[dict[str, str]]:
+    def find(self, query: Query, predicate: StudyPredicate) -> Generator[dict[str, str], None, None]:
         """The records that match within the studies admitted, streamed; keyword to text. Close it, or read it to its end."""
         return self._holdings.index.find(query, predicate)
 

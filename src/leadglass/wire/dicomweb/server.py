@@ -23,6 +23,8 @@ from leadglass import logs
 MAX_PIPELINED: Final = 16
 """Requests sent before the first is answered; uvicorn parses as many as fit into one read."""
 
+_FAREWELL_SECONDS: Final = 0.2
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -43,7 +45,8 @@ class Bounds:
     stall_seconds: float = 60.0
     """How long a reader may leave the send buffer full; at 1 MiB of buffer, a client slower than 17 kB/s is cut off."""
     send_buffer_bytes: int = 1024 * 1024
-    shutdown_seconds: float = 5.0
+    closing_seconds: float = 30.0
+    """For the end of an answer to leave the send buffer, and the client to close its side too."""
 
 
 class _Connection(HttpToolsProtocol):
@@ -168,7 +171,12 @@ class WebServer:
         if self._listener is not None:
             self._listener.close()
         for connection in list(self._state.connections):
+            cycle = connection.cycle if isinstance(connection, _Connection) else None
+            idle = cycle is None or cycle.response_complete
             connection.shutdown()
+            if idle:
+                # Nobody waits for anything: the client is told, but its answer to that is not waited for.
+                asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, connection.transport.abort)
         if self._conversations:
             await asyncio.wait(self._conversations, timeout=grace_seconds)
         for connection in list(self._state.connections):
@@ -208,7 +216,7 @@ class WebServer:
                 sock,
                 ssl=self._context,
                 ssl_handshake_timeout=self._bounds.handshake_seconds,
-                ssl_shutdown_timeout=self._bounds.shutdown_seconds,
+                ssl_shutdown_timeout=self._bounds.closing_seconds,
             )
             await lost
         except (OSError, TimeoutError):

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from leadglass import logs
-from leadglass.archive.store import Deposit, Provenance
+from leadglass.archive.archive import Deposit, Provenance
 from leadglass.dicom.part10 import MAX_META_BYTES, FileMeta, read_file_meta
 from leadglass.dicom.uid import Uid
 from leadglass.errors import BadDataSet, LeadglassError, NoRoom, NotAllowed, StorageFailed

@@ -12,7 +12,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from leadglass.archive.fetch import Fetched, FetchedObject
+from leadglass.archive.archive import Fetched, FetchedObject
 from leadglass.dicom.convert import to_explicit_little_endian
 from leadglass.dicom.frames import Frames
 from leadglass.dicom.jsonmodel import bulk_value, json_chunks
@@ -85,6 +85,7 @@ async def bulk_data(call: Call) -> Response:
             value = bulk_value(stored.reader, stored.transfer_syntax, path)
         except BadQuery:
             # Encapsulated pixels are no single value: their bulk data are their frames (PS3.18 8.7.3.3.2).
+            stored.reader.seek(0)
             return _frames(fetched, stored, accepted, None) if path == _PIXEL_DATA else None
         return _parts_or_bare(fetched, iter([value]), OCTETS, OCTETS, in_parts=bulk_form(accepted))
 

@@ -70,7 +70,6 @@ async def _send_all(fetched: Fetched, tally: _Tally, call: Call, command: GetReq
             fetched.failed()
         await asyncio.sleep(0)
         if association.cancelled(command.message_id):
-            await workers.run(partial(_close, objects))
             return True
         if tally.remaining:
             await association.respond(call.message, _response(command, Status.PENDING, tally))
@@ -109,12 +108,6 @@ def _as_stored(stored: FetchedObject) -> Iterator[bytes]:
     if stored.size % 2 and is_deflated(stored.transfer_syntax):
         # PS3.5 A.5: a deflated stream of odd length is padded by one zero byte; DCMTK aborts without it.
         yield b"\0"
-
-
-def _close(objects: Iterator[FetchedObject]) -> None:
-    close = getattr(objects, "close", None)
-    if close is not None:
-        close()
 
 
 def _response(command: GetRequest, status: Status, tally: _Tally) -> GetResponse:

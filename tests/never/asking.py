@@ -1,0 +1,558 @@
+"""Everything that can be asked at the doors, and every byte that comes back."""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Buffer, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, propose
+from leadglass.dicom.dimse import StoreRequest, StoreResponse
+from leadglass.dicom.pdu import RoleSelection
+from leadglass.dicom.sopclasses import STUDY_ROOT_FIND, STUDY_ROOT_GET, VERIFICATION
+from leadglass.dicom.uid import Uid
+from leadglass.net.failures import AssociationFailed
+from leadglass.net.requestor import ClientAssociation, Dial, ProtocolFactory, connect, tcp
+from tests.archives import ArchiveUnderTest
+from tests.certificates import Identity
+from tests.never import canary
+from tests.never.canary import CANARY, CANARY_UID, VISIBLE, VISIBLE_UID, Patient
+from tests.never.house import CT, MR, House, encoded, hidden, visible
+from tests.vault.making import element
+
+BOUNDARY: Final = "a-boundary"
+STUDY, SERIES, INSTANCE = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"
+MISSING_UID = "1.2.276.0.99887.1234"
+"""Nobody's; as long as the canary's."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What was asked by whom, every byte that came back, and whose data may not be in it."""
+
+    name: str
+    received: bytes
+    forbidden: tuple[Patient, ...] = (CANARY,)
+    told: frozenset[str] = frozenset()
+    """Planted texts that the one who asked has just said himself in a C-STORE or STOW, whose answers must name what was stored."""
+
+
+# DICOMweb
+
+
+@dataclass
+class Web:
+    """One connection to the DICOMweb door, made again when the door ends it."""
+
+    archive: ArchiveUnderTest
+    _connection: ssl.SSLSocket | None = None
+    _pending: bytes = b""
+
+    def ask(self, method: str, target: str, fields: dict[str, str | None] | None = None, body: bytes = b"") -> bytes:
+        """One request, and all of its answer's bytes."""
+        address = urlsplit(self.archive.web)
+        head: dict[str, str | None] = {"Host": address.netloc, **({"Content-Length": str(len(body))} if body else {}), **(fields or {})}
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items() if value is not None)]
+        request = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
+        for attempt in range(2):
+            try:
+                self._connected().sendall(request)
+                if answer := self._answer(method):
+                    return answer
+            except (ConnectionError, ssl.SSLError):
+                pass
+            self.close()
+            if attempt:
+                break
+        return b"closed without an answer"
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._pending = None, b""
+
+    def _connected(self) -> ssl.SSLSocket:
+        if self._connection is None:
+            address = urlsplit(self.archive.web)
+            plain = socket.create_connection((address.hostname, address.port), timeout=30)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection = self.archive.tls_context().wrap_socket(plain, server_hostname=address.hostname)
+        return self._connection
+
+    def _more(self) -> bool:
+        piece = self._connected().recv(1 << 16)
+        self._pending += piece
+        return bool(piece)
+
+    def _take(self, length: int) -> bytes:
+        while len(self._pending) < length and self._more():
+            pass
+        taken, self._pending = self._pending[:length], self._pending[length:]
+        return taken
+
+    def _line(self) -> bytes:
+        while b"\r\n" not in self._pending and self._more():
+            pass
+        return self._take(self._pending.find(b"\r\n") + 2)
+
+    def _answer(self, method: str) -> bytes:
+        while b"\r\n\r\n" not in self._pending:
+            if not self._more():
+                return self._take(len(self._pending))
+        head = self._take(self._pending.find(b"\r\n\r\n") + 4)
+        status = head.split(b" ", 2)[1]
+        answer = head
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        if method == "HEAD" or status in {b"204", b"304"} or status.startswith(b"1"):
+            pass
+        elif re.search(rb"(?i)\r\ntransfer-encoding: *chunked", head):
+            while size := self._line():
+                chunk = self._take(int(size, 16) + 2)
+                answer += size + chunk
+                if chunk == b"\r\n":
+                    break
+        elif length:
+            answer += self._take(int(length[1]))
+        if re.search(rb"(?i)\r\nconnection: *close", head):
+            self.close()
+        return answer
+
+
+ACCEPTS: Final = (
+    None,
+    "*/*",
+    "application/dicom+json",
+    "application/json",
+    "application/dicom",
+    'multipart/related; type="application/dicom"',
+    'multipart/related; type="application/dicom"; transfer-syntax=*',
+    'multipart/related; type="application/octet-stream"; transfer-syntax=*',
+    'multipart/related; type="image/jpeg"',
+    "image/jpeg",
+    "application/dicom+xml",
+    "text/html",
+    "nonsense",
+)
+
+
+def _resources(uid: str) -> Iterator[str]:
+    """Every resource below a study, and paths that look like more."""
+    study, series = f"/studies/{uid}.1", f"/studies/{uid}.1/series/{uid}.1.1"
+    instance = f"{series}/instances/{uid}.1.1.1"
+    for path in (study, series, instance):
+        yield path
+        for below in ("metadata", "rendered", "thumbnail", "series", "instances", "bulkdata", "frames/1", "pixeldata"):
+            yield f"{path}/{below}"
+    yield from (f"{instance}/frames/{frames}" for frames in ("1,2", "2", "0", "99999999", "x"))
+    yield from (f"{instance}/bulkdata/{path}" for path in ("7FE00010", "00100010", "00081140/0/00081155", "x"))
+    yield f"/studies/{uid}.3/metadata"
+    yield f"/studies/{uid}.2/series/{uid}.2.1/instances/{uid}.2.1.1"
+    # UIDs that are there, put together as they are not.
+    yield f"/studies/{VISIBLE_UID}.1/series/{uid}.1.1"
+    yield f"/studies/{VISIBLE_UID}.1/series/{uid}.1.1/metadata"
+    yield f"/studies/{uid}.1/series/{VISIBLE_UID}.1.1/instances/{VISIBLE_UID}.1.1.1"
+    yield f"/studies/{VISIBLE_UID}.1/series/{VISIBLE_UID}.1.1/instances/{uid}.1.1.1/frames/1"
+    yield f"/studies/{uid}.1%2F..%2F{VISIBLE_UID}.1"
+    yield f"/studies/{uid}.*"
+
+
+_MATCHES: Final = {
+    "PatientName": (canary.CANARY_NAME, "quastenflosser*", "Q*", "*", "Quastenflosser^Xaverine=*", canary.CANARY_OTHER_NAME, "?" * 23, ""),
+    "PatientID": (canary.CANARY_ID, "QX-*", "*ZK", canary.VISIBLE_ID, "*"),
+    "PatientBirthDate": (canary.CANARY_BIRTH, "18000101-18991231", "-19000101"),
+    "PatientSex": ("F", "O"),
+    "StudyDate": (canary.CANARY_DATE, "19500101-19591231", "-19991231", "19500101-", canary.VISIBLE_DATE),
+    "StudyTime": ("000000-235959", ""),
+    "AccessionNumber": (canary.CANARY_ACCESSION, "ACC*", "*"),
+    "StudyID": ("*", "1"),
+    "StudyDescription": (canary.CANARY_DESCRIPTION, "KNIE*", "*"),
+    "ReferringPhysicianName": (canary.CANARY_PHYSICIAN, "Zwirb*"),
+    "ModalitiesInStudy": ("MR", "CT", "*"),
+    "SOPClassesInStudy": (MR, CT),
+    STUDY: (f"{CANARY_UID}.1", f"{CANARY_UID}.1,{VISIBLE_UID}.1", f"{CANARY_UID}.*", f"{MISSING_UID}.1"),
+    SERIES: (f"{CANARY_UID}.1.1", f"{CANARY_UID}.1.1,{VISIBLE_UID}.1.1"),
+    INSTANCE: (f"{CANARY_UID}.1.1.1", f"{CANARY_UID}.1.1.1,{VISIBLE_UID}.1.1.1"),
+    "Modality": ("MR", "CT", "MR,CT", "*"),
+    "SeriesDescription": ("KNIE*",),
+    "InstitutionName": (canary.CANARY_WARD, "G*", "OFFENES HAUS"),
+    "SOPClassUID": (MR, CT),
+    "InstanceNumber": ("1",),
+    "NumberOfFrames": ("2",),
+    "NumberOfStudyRelatedInstances": ("3", "1"),
+}
+
+
+def _searches() -> Iterator[str]:
+    for resource in ("/studies", "/series", "/instances"):
+        yield resource
+        for keyword, values in _MATCHES.items():
+            yield from (f"{resource}?{keyword}={quote(value)}" for value in values)
+        for limit in (0, 1, 2, 3, 1000, 99999):
+            for offset in (0, 1, 2, 5):
+                yield f"{resource}?limit={limit}&offset={offset}&includefield=all"
+        yield f"{resource}?includefield=all&PatientName=*&StudyDate=19000101-20991231"
+        yield f"{resource}?00100010={quote(canary.CANARY_NAME)}&includefield=00100010,PatientBirthDate"
+        yield f"{resource}?fuzzymatching=true&PatientName=Quastenfloser"
+        for wrong in ("limit=x", "offset=-1", "PatientName=a&PatientName=b", "Nonsense=1", f"PatientID={'Q' * 5000}", "StudyDate=1952-13-40"):
+            yield f"{resource}?{wrong}"
+        yield f"{resource}?StudyDate={quote(canary.CANARY_NAME)}"
+        yield f"{resource}?includefield={quote(canary.CANARY_NAME)}"
+        yield f"{resource}?limit={quote(canary.CANARY_ID)}"
+    for uid in (CANARY_UID, VISIBLE_UID, MISSING_UID):
+        yield f"/studies/{uid}.1/series?includefield=all"
+        yield f"/studies/{uid}.1/series?Modality=MR"
+        yield f"/studies/{uid}.1/instances?includefield=all&limit=1"
+        yield f"/studies/{uid}.1/series/{uid}.1.1/instances?includefield=all"
+
+
+def _elsewhere() -> Iterator[tuple[str, str]]:
+    """Other methods, and other paths."""
+    for method in ("HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "POST", "FIND"):
+        for path in ("/studies", f"/studies/{CANARY_UID}.1", f"/studies/{CANARY_UID}.1/metadata", "/instances"):
+            yield method, "/dicom-web" + path
+    for path in (
+        "/",
+        "/dicom-web",
+        "/dicom-web/",
+        "/studies",
+        "/metrics",
+        "/status",
+        "/instances",
+        "/patients",
+        "/tools/find",
+        "/dicom-web/../studies",
+        "//",
+        "/dicom-web/studies/",
+        f"/wado?requestType=WADO&studyUID={CANARY_UID}.1&seriesUID={CANARY_UID}.1.1&objectUID={CANARY_UID}.1.1.1",
+        f"/dicom-web/patients/{canary.CANARY_ID}",
+        "*",
+    ):
+        yield "GET", path
+
+
+def by_web(house: House, archive: ArchiveUnderTest) -> Iterator[Exchange]:
+    """Everyone's requests, everything that only asks."""
+    web = Web(archive)
+    for who in ("anna", "bert"):
+        bearer: dict[str, str | None] = {"Authorization": f"Bearer {house.tokens[who]}"}
+        for uid in (CANARY_UID, MISSING_UID, VISIBLE_UID):
+            for path in _resources(uid):
+                hard = path.endswith((".1", ".1.1", ".1.1.1", "metadata", "frames/1"))
+                for accept in ACCEPTS if hard and who == "anna" else (None,):
+                    name = f"{who} GET {path} {accept or ''}"
+                    yield Exchange(name, web.ask("GET", "/dicom-web" + path, {**bearer, "Accept": accept}))
+        for path in _searches():
+            yield Exchange(f"{who} GET {path}", web.ask("GET", "/dicom-web" + path, bearer))
+        for method, path in _elsewhere():
+            yield Exchange(f"{who} {method} {path}", web.ask(method, path, bearer))
+    both = (CANARY, VISIBLE)
+    few = ["/studies", "/instances?includefield=all", *_resources(CANARY_UID), *_resources(VISIBLE_UID)]
+    for who in ("tessa", "adam", "auditor", "anna, to find only"):
+        for path in few:
+            answer = web.ask("GET", "/dicom-web" + path, {"Authorization": f"Bearer {house.tokens[who]}"})
+            seen = "find only" in who and re.search(r"^/studies$|series|instances", path)
+            yield Exchange(f"{who} GET {path}", answer, (CANARY,) if seen else both)
+    for who, fields in strangers(house):
+        for method, path in [*_elsewhere(), *(("GET", "/dicom-web" + path) for path in few)]:
+            yield Exchange(f"{who} {method} {path}", web.ask(method, path, fields), both)
+        body = multipart(encoded(hidden(1, 1, 1)))
+        yield Exchange(f"{who} POST", web.ask("POST", "/dicom-web/studies", {**fields, "Content-Type": STOW}, body), both)
+    web.close()
+
+
+def strangers(house: House) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """Whom the DICOMweb door must not know."""
+    anna = house.tokens["anna"]
+    yield "nobody", {}
+    for name, field_value in {
+        "disabled": f"Bearer {house.tokens['disabled']}",
+        "expired": f"Bearer {house.tokens['expired']}",
+        "guessing": f"Bearer {anna[:-1]}{'0' if anna[-1] != '0' else '1'}",
+        "cut off": f"Bearer {anna[:-7]}",
+        "basic": "Basic YWRtaW46Y29ycmVjdCBob3JzZSBiYXR0ZXJ5IHN0YXBsZQ==",
+        "empty": "Bearer ",
+        "two": f"Bearer {anna}, Bearer {anna}",
+    }.items():
+        yield name, {"Authorization": field_value}
+
+
+STOW = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
+
+
+def multipart(*objects: bytes) -> bytes:
+    parts = (f"\r\n--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode() + each for each in objects)
+    return b"".join(parts) + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+# DIMSE
+
+
+class _Tap(asyncio.BufferedProtocol):
+    """Keeps what a connection brings, and hands it on."""
+
+    def __init__(self, inner: asyncio.BaseProtocol) -> None:
+        assert isinstance(inner, asyncio.BufferedProtocol)
+        self._inner = inner
+        self._view: memoryview = memoryview(b"")
+        self.received = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._inner.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def get_buffer(self, sizehint: int) -> Buffer:
+        self._view = memoryview(self._inner.get_buffer(sizehint))
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += self._view[:nbytes]
+        self._inner.buffer_updated(nbytes)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+
+@dataclass
+class Dimse:
+    """Associations with the DIMSE door of one archive, each answer's bytes kept under the name of what was asked."""
+
+    archive: ArchiveUnderTest
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    async def talk(self, who: str, talk: "_Talk", identity: Identity | None, *, calling: str, called: str = "LEADGLASS") -> None:
+        """Associate, and ask what `talk` asks."""
+        context = ssl.create_default_context(cafile=str(self.archive.ca))
+        if identity is not None:
+            context.load_cert_chain(identity.certificate, identity.key)
+        door = self.archive.dimse
+        taps: list[_Tap] = []
+
+        def tapping(dial: Dial) -> Dial:
+            async def dialled(factory: ProtocolFactory) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+                return await dial(lambda: taps.append(_Tap(factory())) or taps[-1])
+
+            return dialled
+
+        syntaxes = [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN]
+        asked = [VERIFICATION, STUDY_ROOT_FIND, STUDY_ROOT_GET, Uid(CT), Uid(MR)]
+        # Services that are not offered are asked for as well: patient root, and moving.
+        asked += [Uid(f"1.2.840.10008.5.1.4.1.2.{number}") for number in ("1.1", "1.2", "1.3", "2.2")]
+        roles = [RoleSelection(Uid(each), scu=True, scp=True) for each in (CT, MR)]
+        proposal = propose(calling, called, [(each, syntaxes) for each in asked], roles=roles)
+        told = _Told(who, self.exchanges, taps, "associate")
+        try:
+            async with connect(tapping(tcp(door.host, door.port, tls=context)), proposal) as association:
+                told.note("associate")
+                await talk(association, told)
+        except (AssociationFailed, LookupError) as failed:
+            reason = type(failed.failure).__name__ if isinstance(failed, AssociationFailed) else "no context"
+            # Whether a TLS alert or the end of the connection comes first is chance.
+            told.note(f"{told.asking}: {'refused' if reason in {'BrokenOff', 'TlsFailed', 'NotReached'} else reason}")
+        else:
+            told.note("release")
+
+
+@dataclass
+class _Told:
+    """Cuts what a connection brings into answers."""
+
+    who: str
+    exchanges: list[Exchange]
+    taps: list[_Tap]
+    asking: str
+    told: frozenset[str] = frozenset()
+
+    def note(self, name: str) -> None:
+        received = b"".join(bytes(tap.received) for tap in self.taps)
+        for tap in self.taps:
+            tap.received.clear()
+        forbidden = (CANARY,) if self.who in {"READER", "ALL", "STORER"} else (CANARY, VISIBLE)
+        self.exchanges.append(Exchange(f"dimse {self.who} {name}", received, forbidden, self.told))
+
+
+from collections.abc import Awaitable, Callable  # noqa: E402 - beside what it types
+
+_Talk = Callable[[ClientAssociation, _Told], Awaitable[None]]
+
+
+def identifier(level: str, keys: dict[str, str]) -> bytes:
+    """An identifier in explicit little endian."""
+    rows = {0x00080005: ("CS", "ISO_IR 192"), 0x00080052: ("CS", level)}
+    rows |= {_TAGS[keyword]: (_VRS[keyword], value.replace(",", "\\")) for keyword, value in keys.items()}
+    return b"".join(element(tag, vr, value.encode()) for tag, (vr, value) in sorted(rows.items()))
+
+
+_TAGS: Final = {
+    "StudyDate": 0x00080020, "StudyTime": 0x00080030, "AccessionNumber": 0x00080050, "Modality": 0x00080060,
+    "ModalitiesInStudy": 0x00080061, "SOPClassesInStudy": 0x00080062, "InstitutionName": 0x00080080,
+    "ReferringPhysicianName": 0x00080090, "StudyDescription": 0x00081030, "SeriesDescription": 0x0008103E,
+    "SOPClassUID": 0x00080016, INSTANCE: 0x00080018, "PatientName": 0x00100010, "PatientID": 0x00100020,
+    "PatientBirthDate": 0x00100030, "PatientSex": 0x00100040, STUDY: 0x0020000D, SERIES: 0x0020000E, "StudyID": 0x00200010,
+    "InstanceNumber": 0x00200013, "NumberOfStudyRelatedSeries": 0x00201206, "NumberOfStudyRelatedInstances": 0x00201208,
+    "NumberOfPatientRelatedStudies": 0x00201200, "NumberOfFrames": 0x00280008,
+}  # fmt: skip
+_VRS: Final = dict.fromkeys(_TAGS, "LO") | {
+    "StudyDate": "DA", "StudyTime": "TM", "AccessionNumber": "SH", "Modality": "CS", "ModalitiesInStudy": "CS",
+    "SOPClassesInStudy": "UI", "ReferringPhysicianName": "PN", "SOPClassUID": "UI", INSTANCE: "UI", "PatientName": "PN",
+    "PatientBirthDate": "DA", "PatientSex": "CS", STUDY: "UI", SERIES: "UI", "StudyID": "SH", "InstanceNumber": "IS",
+    "NumberOfStudyRelatedSeries": "IS", "NumberOfStudyRelatedInstances": "IS", "NumberOfPatientRelatedStudies": "IS", "NumberOfFrames": "IS",
+}  # fmt: skip
+_LEVELS: Final = {"STUDY": (), "SERIES": (STUDY,), "IMAGE": (STUDY, SERIES)}
+
+
+def _queries() -> Iterator[tuple[str, bytes]]:
+    everything = dict.fromkeys(_TAGS, "")
+    for level, above in _LEVELS.items():
+        for uid in (CANARY_UID, VISIBLE_UID, MISSING_UID) if above else ("",):
+            named = {keyword: f"{uid}.1" if keyword == STUDY else f"{uid}.1.1" for keyword in above}
+            yield f"{level} {uid} everything", identifier(level, everything | named)
+            for keyword, values in _MATCHES.items():
+                for value in values:
+                    yield f"{level} {uid} {keyword}={value}", identifier(level, {"PatientName": "", STUDY: "", **named, keyword: value})
+    yield "PATIENT", identifier("PATIENT", everything)
+    yield "no level", identifier("", everything)
+    yield "nonsense", b"\1\2\3"
+
+
+async def _everything(association: ClientAssociation, told: _Told) -> None:
+    for service in (_echo, _find_all, _get_all):
+        with suppress(LookupError):
+            await service(association, told)
+
+
+async def _echo(association: ClientAssociation, told: _Told) -> None:
+    await association.echo()
+    told.note("echo")
+
+
+async def _find_all(association: ClientAssociation, told: _Told) -> None:
+    context = association.context(STUDY_ROOT_FIND)
+    for name, query in _queries():
+        told.asking = f"find {name}"
+        async for _ in association.find(context, query):
+            pass
+        told.note(told.asking)
+
+
+def _selections() -> Iterator[tuple[str, bytes]]:
+    for uid in (CANARY_UID, VISIBLE_UID, MISSING_UID):
+        yield f"STUDY {uid}", identifier("STUDY", {STUDY: f"{uid}.1"})
+        yield f"SERIES {uid}", identifier("SERIES", {STUDY: f"{uid}.1", SERIES: f"{uid}.1.1"})
+        yield f"IMAGE {uid}", identifier("IMAGE", {STUDY: f"{uid}.1", SERIES: f"{uid}.1.1", INSTANCE: f"{uid}.1.1.1"})
+        yield f"IMAGE of another {uid}", identifier("IMAGE", {STUDY: f"{VISIBLE_UID}.1", SERIES: f"{uid}.1.1", INSTANCE: f"{uid}.1.1.1"})
+    yield "STUDY both", identifier("STUDY", {STUDY: f"{CANARY_UID}.1,{VISIBLE_UID}.1,{CANARY_UID}.3"})
+    yield "STUDY all", identifier("STUDY", {STUDY: ""})
+    yield "STUDY wildcard", identifier("STUDY", {STUDY: f"{CANARY_UID}.*"})
+    yield "PATIENT", identifier("PATIENT", {"PatientID": canary.CANARY_ID})
+    yield "STUDY of a patient", identifier("STUDY", {"PatientID": canary.CANARY_ID, STUDY: f"{CANARY_UID}.1"})
+
+
+async def _get_all(association: ClientAssociation, told: _Told) -> None:
+    context = association.context(STUDY_ROOT_GET)
+    for name, selection in _selections():
+        told.asking = f"get {name}"
+        async for message in association.get(context, selection):
+            if isinstance(message.command, StoreRequest) and message.data is not None:
+                await message.data.read_all(1 << 20)
+                command = message.command
+                await association.respond(message, StoreResponse(command.message_id, 0, command.sop_class, command.sop_instance))
+        told.note(told.asking)
+
+
+async def _by_dimse(house: House, archive: ArchiveUnderTest) -> list[Exchange]:
+    dimse = Dimse(archive)
+    for aet in ("READER", "ALL", "STORER"):
+        await dimse.talk(aet, _everything, house.peers[aet], calling=aet)
+    await dimse.talk("no certificate", _everything, None, calling="READER")
+    await dimse.talk("foreign certificate", _everything, house.strangers["FOREIGN"], calling="READER")
+    await dimse.talk("revoked", _everything, house.peers["REVOKED"], calling="REVOKED")
+    await dimse.talk("another's name", _everything, house.peers["STORER"], calling="READER")
+    await dimse.talk("unknown name", _everything, house.peers["READER"], calling="NOBODY")
+    await dimse.talk("wrong called name", _everything, house.peers["READER"], calling="READER", called="OTHER")
+    return dimse.exchanges
+
+
+def by_dimse(house: House, archive: ArchiveUnderTest) -> list[Exchange]:
+    """Everyone's questions at the DIMSE door."""
+    return asyncio.run(_by_dimse(house, archive))
+
+
+# Handing in, which changes the archive: asked once
+
+
+def conflicting(number: int, **values: object) -> list[tuple[str, bytes]]:
+    """Objects that clash with the hidden one of that number, or with its study; and one that clashes with nothing."""
+    same = hidden(4, 1, number, **values)
+    other = hidden(4, 1, number, PixelData=bytes(64 * 64), **values)
+    return [("the same", encoded(same)), ("other content", encoded(other)), ("other content again", encoded(other))]
+
+
+_NUMBERS = count()
+
+
+async def _send(association: ClientAssociation, told: _Told, objects: list[tuple[str, bytes]]) -> None:
+    for name, whole in objects:
+        told.asking = f"store {name}"
+        made = _parsed(whole)
+        context = next(each for each in association.contexts_for(made[0]) if each.transfer_syntax == EXPLICIT_LITTLE_ENDIAN)
+        await association.store(context, Uid(made[1]), made[2])
+        told.note(told.asking)
+
+
+def _parsed(whole: bytes) -> tuple[str, str, bytes]:
+    from io import BytesIO  # noqa: PLC0415 - used here alone
+
+    import pydicom  # noqa: PLC0415
+
+    found = pydicom.dcmread(BytesIO(whole), stop_before_pixels=True)
+    assert found.file_meta.FileMetaInformationGroupLength
+    offset = 128 + 4 + 12 + int(found.file_meta.FileMetaInformationGroupLength)
+    return str(found.SOPClassUID), str(found.SOPInstanceUID), whole[offset:]
+
+
+def by_handing_in(house: House, archive: ArchiveUnderTest, number: int) -> list[Exchange]:
+    """Objects that clash with hidden ones, by both doors; the sender must learn nothing. `number`, 1 to 4, is used once for each archive."""
+    dimse = Dimse(archive)
+    told = frozenset({CANARY_UID, VISIBLE_UID})
+    aside = conflicting(number)
+    stranger = hidden(1, 9, number, PatientID="SOMEBODY-ELSE", PatientName="Somebody^Else", StudyDescription="", AccessionNumber="")
+    aside.append(("another patient's study", encoded(stranger)))
+
+    async def talk(association: ClientAssociation, heard: _Told) -> None:
+        heard.told = told
+        await _send(association, heard, aside)
+
+    async def refused(association: ClientAssociation, heard: _Told) -> None:
+        heard.told = told
+        await _send(association, heard, conflicting(number) + [("own", encoded(visible(1, 1, 1)))])
+
+    asyncio.run(dimse.talk("STORER", talk, house.peers["STORER"], calling="STORER"))
+    asyncio.run(dimse.talk("ALL", refused, house.peers["ALL"], calling="ALL"))
+    exchanges = dimse.exchanges
+    web = Web(archive)
+    bearer: dict[str, str | None] = {"Authorization": f"Bearer {house.tokens['tessa']}", "Content-Type": STOW}
+    for name, whole in conflicting(number + 4):
+        answer = web.ask("POST", "/dicom-web/studies", bearer, multipart(whole))
+        exchanges.append(Exchange(f"tessa POST {name}", answer, told=told))
+    whole = encoded(hidden(4, 1, number + 4))
+    for path in (f"/studies/{CANARY_UID}.4", f"/studies/{CANARY_UID}.1", f"/studies/{MISSING_UID}.1"):
+        exchanges.append(Exchange(f"tessa POST {path}", web.ask("POST", "/dicom-web" + path, bearer, multipart(whole)), told=told))
+    broken = whole[:-3000]
+    exchanges.append(Exchange("tessa POST broken", web.ask("POST", "/dicom-web/studies", bearer, multipart(broken)), told=told))
+    anna = {**bearer, "Authorization": f"Bearer {house.tokens['anna']}"}
+    exchanges.append(Exchange("anna POST", web.ask("POST", "/dicom-web/studies", anna, multipart(whole)), told=told))
+    web.close()
+    return exchanges

@@ -1,0 +1,217 @@
+"""Archives that hold the canary, or are the same without it; and everyone who comes to their doors."""
+
+import io
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from tests.archives import ArchiveUnderTest, leadglass
+from tests.certificates import Identity, make_authority
+from tests.never import canary
+
+CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
+
+POLICY = """
+[[rule]]
+roles = ["clinician"]
+may = ["find", "get"]
+[[rule.where]]
+attribute = "Modality"
+values = ["CT"]
+quantifier = "all"
+
+[[rule]]
+users = ["bert"]
+may = ["find", "get"]
+[[rule.where]]
+attribute = "InstitutionName"
+values = ["OFFENES HAUS"]
+quantifier = "any"
+
+[[rule]]
+roles = ["technologist"]
+may = ["store"]
+studies = "every"
+
+[[rule]]
+roles = ["administrator"]
+may = ["administer"]
+
+[[rule]]
+roles = ["auditor"]
+may = ["read-trail"]
+
+[[rule]]
+peers = ["STORER"]
+may = ["store"]
+studies = "every"
+
+[[rule]]
+peers = ["*"]
+may = ["store", "find", "get"]
+[[rule.where]]
+attribute = "Modality"
+values = ["CT"]
+quantifier = "all"
+
+[[rule]]
+local = true
+may = ["administer", "read-trail", "store"]
+studies = "every"
+"""
+
+
+def data_set(**values: object) -> Dataset:
+    """An image with these elements, and those that it must have."""
+    made = Dataset()
+    made.SOPClassUID = CT
+    made.Modality = "CT"
+    made.InstanceNumber = "1"
+    made.SeriesNumber = "1"
+    made.Rows, made.Columns, made.BitsAllocated, made.BitsStored, made.HighBit = 64, 64, 8, 8, 7
+    made.SamplesPerPixel, made.PixelRepresentation, made.PhotometricInterpretation = 1, 0, "MONOCHROME2"
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def encoded(made: Dataset, transfer_syntax: UID = ExplicitVRLittleEndian) -> bytes:
+    """A Part 10 file."""
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = transfer_syntax
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    whole = io.BytesIO()
+    pydicom.dcmwrite(
+        whole, made, implicit_vr=transfer_syntax.is_implicit_VR, little_endian=transfer_syntax.is_little_endian, enforce_file_format=True
+    )
+    return whole.getvalue()
+
+
+def visible(study: int, series: int, instance: int, **values: object) -> Dataset:
+    usual: dict[str, object] = dict(
+        PatientName=canary.VISIBLE_NAME,
+        PatientID=canary.VISIBLE_ID,
+        PatientSex="F",
+        StudyDate=canary.VISIBLE_DATE,
+        AccessionNumber=f"{canary.VISIBLE_ACCESSION}",
+        InstitutionName="OFFENES HAUS",
+        StudyInstanceUID=f"{canary.VISIBLE_UID}.{study}",
+        SeriesInstanceUID=f"{canary.VISIBLE_UID}.{study}.{series}",
+        SOPInstanceUID=f"{canary.VISIBLE_UID}.{study}.{series}.{instance}",
+        InstanceNumber=str(instance),
+        SeriesNumber=str(series),
+        PixelData=canary.VISIBLE_PIXELS,
+    )
+    return data_set(**{**usual, **values})
+
+
+def hidden(study: int, series: int, instance: int, **values: object) -> Dataset:
+    usual: dict[str, object] = dict(
+        SOPClassUID=MR,
+        Modality="MR",
+        PatientName=canary.CANARY_NAME,
+        PatientID=canary.CANARY_ID,
+        PatientBirthDate=canary.CANARY_BIRTH,
+        StudyDate=canary.CANARY_DATE,
+        SeriesDate=canary.CANARY_DATE,
+        ContentDate=canary.CANARY_DATE,
+        AccessionNumber=canary.CANARY_ACCESSION,
+        ReferringPhysicianName=canary.CANARY_PHYSICIAN,
+        StudyDescription=canary.CANARY_DESCRIPTION,
+        SeriesDescription=canary.CANARY_DESCRIPTION,
+        InstitutionName=canary.CANARY_WARD,
+        StudyInstanceUID=f"{canary.CANARY_UID}.{study}",
+        SeriesInstanceUID=f"{canary.CANARY_UID}.{study}.{series}",
+        SOPInstanceUID=f"{canary.CANARY_UID}.{study}.{series}.{instance}",
+        InstanceNumber=str(instance),
+        SeriesNumber=str(series),
+        PixelData=canary.CANARY_PIXELS,
+    )
+    return data_set(**{**usual, **values})
+
+
+def write_objects(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files to be taken in, in this order: with the canary, and without it."""
+    utf8 = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": canary.CANARY_OTHER_NAME}
+    made: list[tuple[str, bytes]] = [
+        ("v111", encoded(visible(1, 1, 1))),
+        ("h111", encoded(hidden(1, 1, 1))),
+        ("h112", encoded(hidden(1, 1, 2), ImplicitVRLittleEndian)),
+        ("v112", encoded(visible(1, 1, 2), ImplicitVRLittleEndian)),
+        ("h121", encoded(hidden(1, 2, 1, NumberOfFrames="2", PixelData=canary.CANARY_PIXELS * 2))),
+        # One series of it is a CT: the rule wants all of them to be.
+        ("h211", encoded(hidden(2, 1, 1, SOPClassUID=CT, Modality="CT", **utf8))),
+        ("h221", encoded(hidden(2, 2, 1, **utf8))),
+        # Another study of the patient who may be seen.
+        ("h311", encoded(hidden(3, 1, 1, PatientName=canary.VISIBLE_NAME, PatientID=canary.VISIBLE_ID))),
+        ("v211", encoded(visible(2, 1, 1, StudyDate="20190410"))),
+        ("v221", encoded(visible(2, 2, 1, StudyDate="20190410", NumberOfFrames="2", PixelData=canary.VISIBLE_PIXELS * 2))),
+        # For conflicts: each is met once.
+        *((f"h41{number}", encoded(hidden(4, 1, number))) for number in range(1, 9)),
+    ]
+    folder.mkdir(parents=True)
+    paths = []
+    for name, data in made:
+        paths.append(folder / f"{name}.dcm")
+        paths[-1].write_bytes(data)
+    return paths, [path for path in paths if path.name.startswith("v")]
+
+
+@dataclass
+class House:
+    """A founded archive, with all who come to its doors; copies of it are served."""
+
+    archive: ArchiveUnderTest
+    tokens: dict[str, str]
+    peers: dict[str, Identity]
+    strangers: dict[str, Identity] = field(default_factory=dict)
+
+
+EARLIER = """
+import sys, time
+now = time.time_ns
+time.time_ns = lambda: now() - 3 * 86400 * 10**9
+from leadglass.cli import main
+main()
+"""
+"""The command line, three days ago: a token made then for a day has expired."""
+
+
+def found_house(folder: Path) -> House:
+    """Found an archive with everyone known to it; it is empty and does not serve."""
+    archive = ArchiveUnderTest.found(folder / "archive")
+    (archive.home / "policy.toml").write_text(POLICY)
+    password = archive.home.with_name("password")
+    tokens = {}
+    for name, role in (("anna", "clinician"), ("bert", "technologist"), ("tessa", "technologist"), ("adam", "administrator")):
+        may = {"anna": "find,get", "adam": "find,get"}.get(name, "find,get,store")
+        tokens[name] = archive.token(name, role, may)
+    tokens["auditor"] = archive.token("udo", "auditor", "find,get")
+    tokens["anna, to find only"] = archive.token("anna", may="find")
+    tokens["disabled"] = archive.token("dora")
+    leadglass("user", "disable", archive.home, "dora")
+    leadglass("user", "add", archive.home, "otto", "--role", "clinician", "--password-file", password)
+    tokens["expired"] = _earlier("token", "create", archive.home, "--user", "otto", "--may", "find,get", "--days", "1")
+    peers = {aet: archive.peer(aet, may) for aet, may in (("STORER", "store"), ("READER", "find,get"), ("ALL", "store,find,get"))}
+    peers["REVOKED"] = archive.peer("REVOKED")
+    leadglass("peer", "revoke", archive.home, "REVOKED")
+    foreign = make_authority(folder / "foreign").issue("READER")
+    return House(archive, tokens, peers, {"FOREIGN": Identity(foreign.certificate, foreign.key, archive.ca)})
+
+
+def _earlier(*arguments: str | Path) -> str:
+    import subprocess  # noqa: PLC0415 - used here alone
+
+    done = subprocess.run(
+        [sys.executable, "-c", EARLIER, *map(str, arguments)], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
