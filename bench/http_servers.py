@@ -48,6 +48,8 @@ VARIANTS = ("uvicorn", "uvicorn+uvloop", "uvicorn+2threads", "uvicorn+uvloop+2th
 
 App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 KEY = b"k" * 32
+RUNNING: list[asyncio.Task[Any]] = []
+"""Servers that run in the loop: without a reference to it a task may vanish."""
 
 
 def chunks(path: Path) -> Iterator[bytes]:
@@ -183,7 +185,7 @@ async def serve_granian(folder: Path, port: int, app: App) -> None:
         ssl_protocol_min=SSLProtocols.tls12,
         http1_settings=HTTP1Settings(header_read_timeout=int(HEADER_SECONDS * 1000), max_buffer_size=65536),
     )
-    asyncio.get_running_loop().create_task(server.serve())
+    RUNNING.append(asyncio.get_running_loop().create_task(server.serve()))
 
 
 async def serve_hypercorn(folder: Path, port: int, app: App) -> None:
@@ -199,7 +201,7 @@ async def serve_hypercorn(folder: Path, port: int, app: App) -> None:
     config.keep_alive_timeout = HEADER_SECONDS
     config.read_timeout = None
     config.errorlog = None
-    asyncio.get_running_loop().create_task(serve(app, config, shutdown_trigger=asyncio.Event().wait))  # type: ignore[arg-type]
+    RUNNING.append(asyncio.get_running_loop().create_task(serve(app, config, shutdown_trigger=asyncio.Event().wait)))
 
 
 def answer_blocking(sock: socket.socket, context: ssl.SSLContext, folder: Path) -> None:

@@ -83,6 +83,8 @@ class ArchiveUnderTest:
         line = self.process.stdout.readline().decode()
         if not line.startswith("ready "):
             self.process.wait(10)
+            self.process.stdout.close()
+            self.process = None
             raise AssertionError(f"not ready: {line!r} {self.log()[-2000:]}")
         self.words = dict(word.split("=", 1) for word in line.split()[1:])
 

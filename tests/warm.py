@@ -43,7 +43,8 @@ def _listening() -> str:
     """Start the server of this test process; it ends with it."""
     path = Path(tempfile.mkdtemp(prefix="warm-")) / "socket"
     command = [sys.executable, "-m", "tests.warm", str(path), str(os.getpid())]
-    os.posix_spawn(sys.executable, command, {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    search = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.posix_spawn(sys.executable, command, {**os.environ, "PYTHONPATH": search})
     end = time.monotonic() + 60
     while not path.exists():
         if time.monotonic() > end:

@@ -1,5 +1,8 @@
 """leadglass.toml: frozen, complete, and every default the safe one, with its reason under it."""
 
+import contextlib
+import ipaddress
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +15,7 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 AE_TITLE_FORM = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"
 """PS3.5 table 6.2-1, AE: printable ASCII but the backslash, at most 16; spaces at the ends do not count and are not written."""
+_HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
 
 class Address(BaseModel):
@@ -40,11 +44,24 @@ def parse_address(text: str) -> Address:
 
 
 def _address_text(text: str) -> str:
-    parse_address(text)
+    try:
+        parse_address(text)
+    except ConfigurationError as error:
+        raise ValueError(error) from None  # pydantic adds which key it is
+    return text
+
+
+def _host_text(text: str) -> str:
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(text)
+        return text
+    if len(text) > 253 or not all(map(_HOST_LABEL.fullmatch, text.split("."))):
+        raise ValueError("a host name is labels of ASCII letters, digits and dashes, joined by dots; or it is an address")
     return text
 
 
 ListenText = Annotated[str, AfterValidator(_address_text)]
+HostText = Annotated[str, AfterValidator(_host_text)]
 
 
 class _Section(BaseModel):
@@ -55,7 +72,7 @@ class ArchiveSection(_Section):
     """Who we are to peers and browsers."""
 
     aet: str = Field(default="LEADGLASS", pattern=AE_TITLE_FORM)
-    hostnames: list[str] = []
+    hostnames: list[HostText] = []
     """Names in the server certificate beside localhost and 127.0.0.1."""
 
 

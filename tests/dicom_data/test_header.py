@@ -55,7 +55,7 @@ def test_names_of_the_world() -> None:
         if sample.name.startswith("charset_files/")
     }
     assert names["chrGerm.dcm"] == "Äneas^Rüdiger"
-    assert names["chrRuss.dcm"] == "Люкceмбypг"
+    assert names["chrRuss.dcm"] == "Люкceмбypг"  # noqa: RUF001 # as the file spells Luxembourg, two alphabets mixed
     assert names["chrH31.dcm"] == "Yamada^Tarou=山田^太郎=やまだ^たろう"
     assert names["chrH32.dcm"] == "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"
     assert names["chrI2.dcm"] == "Hong^Gildong=洪^吉洞=홍^길동"
@@ -69,6 +69,13 @@ def test_a_backslash_within_a_character_is_none() -> None:
     raw = "鱘".encode("gbk")
     assert decode("誠\\".encode("gb18030"), encodings_of(b"GB18030")) == "誠\\"
     assert decode(raw, encodings_of(b"GB18030")) == "鱘"
+
+
+def test_in_names_every_component_begins_in_the_first_character_set() -> None:
+    encodings = encodings_of(b"ISO_IR 100\\ISO 2022 IR 144")
+    raw = b"\x1b-L\xbb^\xe9=\x1b-L\xbb\\\xe9"
+    assert decode(raw, encodings, name=True) == "Л^é=Л\\é"
+    assert decode(raw, encodings) == "Л^щ=Л\\é"
 
 
 @pytest.mark.parametrize("term", [b"ISO_IR 6 ", b"NONSENSE", b"", b"\\", b"ISO-IR 100", b"ISO 2022 IR 6\\ISO 2022 IR 999"])

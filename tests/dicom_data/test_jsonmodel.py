@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from leadglass.dicom.jsonmodel import bulk_value, json_chunks, record_to_json
+from leadglass.dicom.syntax import EXPLICIT_BIG_ENDIAN
 from leadglass.errors import BadDataSet, BadQuery
 from tests.dicom_data.data_sets import (
     EXPLICIT,
@@ -160,6 +161,11 @@ def test_text_is_in_utf_8_and_says_so_also_within_items() -> None:
     assert [entry["00400009"]["Value"] for entry in ours["00400275"]["Value"]] == [["ä"], ["Л"]]
 
 
+def test_what_was_written_as_unknown_is_named_again_and_is_little_endian() -> None:
+    data = struct.pack(">HH2s2xI", 0x0028, 0x0010, b"UN", 2) + b"\0\2" + struct.pack(">HH2sH", 0x0028, 0x0011, b"US", 2) + b"\2\0"
+    assert model(data, EXPLICIT_BIG_ENDIAN) == {"00280010": {"vr": "US", "Value": [512]}, "00280011": {"vr": "US", "Value": [512]}}
+
+
 def test_text_cannot_break_out_of_json() -> None:
     hostile = b'"},"00100020":{"vr":"LO"}\x01\x1f\x7f<script>\xff'
     assert model(element(0x00100010, "PN", hostile))["00100010"]["Value"][0]["Alphabetic"].startswith('"},"00100020"')
@@ -207,4 +213,4 @@ def test_a_record_becomes_a_row() -> None:
         "00280010": {"vr": "US", "Value": [512]},
     }
     assert list(row) == sorted(row)
-    assert Dataset.from_json(row).PatientName == "Müller^J=漢"  # type: ignore[arg-type]
+    assert Dataset.from_json(row).PatientName == "Müller^J=漢"

@@ -41,7 +41,7 @@ def test_the_real_files_are_read_as_pydicom_reads_them() -> None:
         theirs = pydicom.dcmread(path, stop_before_pixels=True)
         with path.open("rb") as source:
             meta, offset = read_file_meta(source)
-            assert meta.transfer_syntax == theirs.file_meta.TransferSyntaxUID
+            assert meta.transfer_syntax == Uid(theirs.file_meta.TransferSyntaxUID)
             assert meta.sop_instance in {None, theirs.file_meta.get("MediaStorageSOPInstanceUID")}
             source.seek(offset)
             if not theirs.file_meta.TransferSyntaxUID.is_deflated:

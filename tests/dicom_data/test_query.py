@@ -101,7 +101,7 @@ def test_numbers_are_read_in_their_byte_order() -> None:
 )
 def test_what_the_model_does_not_allow_is_refused(root: Root, keys: dict[str, object]) -> None:
     with pytest.raises(BadQuery):
-        asked(root, **keys)
+        asked(root, EXPLICIT, **keys)
 
 
 def test_the_patient_root_begins_with_the_patient() -> None:

@@ -23,6 +23,7 @@ JPEG = "1.2.840.10008.1.2.4.50"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
 RLE = "1.2.840.10008.1.2.5"
+MPEG2 = "1.2.840.10008.1.2.4.100"
 PARTS = 'multipart/related; type="application/dicom"'
 
 
@@ -143,6 +144,7 @@ def test_the_form_of_frames(accept: str, stored: str, single: bool, form: FrameF
         ("multipart/related; type=image/jls", JPEG, False),
         (f"multipart/related; type=image/jls; transfer-syntax={JPEG}", JPEG_LS, False),
         ("application/octet-stream", EXPLICIT, False),
+        ("multipart/related; type=application/octet-stream", MPEG2, False),
         ("text/html", EXPLICIT, True),
     ],
 )

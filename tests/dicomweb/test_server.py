@@ -111,9 +111,11 @@ def test_a_client_that_never_shakes_hands_is_cut_off(server: Running) -> None:
         assert 0.5 < time.monotonic() - begin < 6
 
 
-def test_a_head_that_trickles_is_cut_off(server: Running) -> None:
+@pytest.mark.parametrize("before", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"], ids=["first", "second"])
+def test_a_head_that_trickles_is_cut_off(server: Running, before: bytes) -> None:
     begin = time.monotonic()
     with server.connection() as connection, contextlib.suppress(ConnectionError, ssl.SSLError):
+        connection.sendall(before)
         for byte in b"GET / HTTP/1.1\r\nx: " + b"y" * 200:
             connection.sendall(bytes([byte]))
             time.sleep(0.05)

@@ -14,7 +14,7 @@ from pydicom import Dataset
 from leadglass.dicom import dimse, pdu
 from leadglass.dicom.association import State
 from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, Context, Offer, negotiate, propose
-from leadglass.dicom.dimse import EchoRequest, StoreRequest
+from leadglass.dicom.dimse import EchoRequest, StoreRequest, StoreResponse
 from leadglass.dicom.messages import Fragmenter
 from leadglass.dicom.pdu import AbortReason
 from leadglass.dicom.status import Status
@@ -285,7 +285,7 @@ def test_silence_ends_by_the_artim_timer() -> None:
     door = Door()
 
     async def test() -> None:
-        async with opened(door, limits=QUICK) as acceptor, stranger(acceptor) as them:
+        async with opened(door, limits=replace(QUICK, idle_seconds=60)) as acceptor, stranger(acceptor) as them:
             async with asyncio.timeout(5):
                 assert await them.hears_rest() == pdu.encode(pdu.Abort(2, 0))
 
@@ -297,7 +297,7 @@ def test_a_request_byte_by_byte_does_not_restart_the_artim_timer() -> None:
     door = Door()
 
     async def test() -> None:
-        async with opened(door, limits=QUICK) as acceptor, stranger(acceptor) as them:
+        async with opened(door, limits=replace(QUICK, idle_seconds=60)) as acceptor, stranger(acceptor) as them:
             started = asyncio.get_running_loop().time()
             for byte in RQ:
                 await them.says(bytes((byte,)))
@@ -410,8 +410,9 @@ def test_a_data_set_in_pieces_of_one_byte_is_bounded_too() -> None:
 def test_what_a_service_leaves_unread_is_dropped_and_the_next_request_served() -> None:
     async def ignore(association: ServerAssociation) -> None:
         async for message in association:
-            if isinstance(message.command, StoreRequest):
-                await association.refuse(message, Status.OUT_OF_RESOURCES)
+            command = message.command
+            if isinstance(command, StoreRequest):
+                await association.respond(message, StoreResponse(command.message_id, Status.OUT_OF_RESOURCES))
             else:
                 await Door().answer(association, message)
 

@@ -1,11 +1,13 @@
 """A patient of whom nothing may turn up where it does not belong, and the search for it in every form in which text hides."""
 
 import base64
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 _SHORTEST = 6
 """Characters of a planted text: what is shorter turns up by chance."""
@@ -82,7 +84,9 @@ def _spellings(text: str) -> Iterator[bytes]:
         if not cased.isascii():
             yield cased.encode("ascii", "backslashreplace")
             yield cased.encode("ascii", "xmlcharrefreplace")
-            yield "".join(f"\\u{ord(letter):04x}" if ord(letter) > 127 else letter for letter in cased).encode()  # noqa: PLR2004 - as JSON has it
+            yield json.dumps(cased)[1:-1].encode()
+        yield quote(cased).encode()
+        yield quote_plus(cased).encode()
 
 
 @cache
@@ -90,18 +94,18 @@ def _needles(patient: Patient) -> Mapping[bytes, str]:
     found: dict[bytes, str] = {}
     for text in patient.texts:
         assert len(text) >= _SHORTEST
-        for spelling in _spellings(text):
-            found |= dict.fromkeys(forms(spelling), text)
-        # Percent-encoding as programs do it: what is safe stays as it is.
-        found["".join(chr(b) if chr(b).isalnum() else f"%{b:02X}" for b in text.encode()).encode()] = text
+        found |= dict.fromkeys(_spellings(text), text)
+        for encoding in ("utf-8", "utf-16-le"):
+            found |= dict.fromkeys(forms(text.encode(encoding)), text)
     for at in range(4):
         found |= dict.fromkeys(forms(patient.pixels[1000 + at : 1024 + at]), "pixels")
-    found.pop(b"", None)
     return found
 
 
 def found_in(data: bytes, patients: Iterable[Patient] = (CANARY,)) -> set[str]:
     """Which of what was planted is in `data`, in whatever form."""
+    if len(data) > 1 << 20 and not data.strip(b"\0"):
+        return set()
     return {what for patient in patients for needle, what in patient.needles().items() if needle in data}
 
 
@@ -111,11 +115,11 @@ def found_under(*folders: Path, patients: Iterable[Patient] = (CANARY, VISIBLE))
     found = {}
     for folder in folders:
         for path in folder.rglob("*"):
-            data = os.fsencode(path.relative_to(folder)) + b"\0"
+            name = os.fsencode(path.relative_to(folder))
             try:
-                data += path.read_bytes() if path.is_file() else b""
+                content = path.read_bytes() if path.is_file() else b""
             except FileNotFoundError:
                 continue  # a file of a process at work
-            if what := found_in(data, patients):
+            if what := found_in(name, patients) | found_in(content, patients):
                 found[str(path)] = what
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -198,8 +199,13 @@ def found_house(folder: Path) -> House:
     leadglass("user", "disable", archive.home, "dora")
     leadglass("user", "add", archive.home, "otto", "--role", "clinician", "--password-file", password)
     tokens["expired"] = _earlier("token", "create", archive.home, "--user", "otto", "--may", "find,get", "--days", "1")
-    peers = {aet: archive.peer(aet, may) for aet, may in (("STORER", "store"), ("READER", "find,get"), ("ALL", "store,find,get"))}
-    peers["REVOKED"] = archive.peer("REVOKED")
+    # Certificates that were handed in, with keys that are quickly made.
+    authority = make_authority(folder / "theirs", "Their CA")
+    peers = {}
+    for aet, may in (("STORER", "store"), ("READER", "find,get"), ("ALL", "store,find,get"), ("REVOKED", "store,find,get")):
+        peers[aet] = authority.issue(aet, key=ec.generate_private_key(ec.SECP256R1()))
+        of_it = ("--address", "127.0.0.0/8", "--may", may, "--certificate", peers[aet].certificate)
+        leadglass("peer", "add", archive.home, aet, *of_it)
     leadglass("peer", "revoke", archive.home, "REVOKED")
     foreign = make_authority(folder / "foreign").issue("READER")
     return House(archive, tokens, peers, {"FOREIGN": Identity(foreign.certificate, foreign.key, archive.ca)})

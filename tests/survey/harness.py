@@ -31,7 +31,7 @@ def scope_text(
 ) -> str:
     """A scope file; the rates are those of a fast test."""
     who = {"owner": "Hospital", "authorised_by": "CISO", "contact": "security@example.org", "valid_until": TOMORROW} | dict(authority or {})
-    how = {"level": "retrieve", "timeout_seconds": 1, "connections_per_second": 2000} | dict(limits or {})
+    how = {"level": "retrieve", "timeout_seconds": 5, "connections_per_second": 2000} | dict(limits or {})
     return table("authority", who) + table("limits", how) + "".join(table("[target]", each) for each in targets)
 
 

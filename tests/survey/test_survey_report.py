@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from leadglass.survey.addresses import RefusedTarget
 from leadglass.survey.findings import RULES, Severity, Software, findings_of
@@ -31,7 +33,7 @@ from leadglass.survey.observations import (
     WebApi,
     Write,
 )
-from leadglass.survey.report import html, sarif, tables, text, write_reports
+from leadglass.survey.report import first, html, sarif, tables, text, worldmap, write_reports
 from leadglass.survey.results import Result, Results, sums, to_json, without_addresses
 from leadglass.survey.scope import Scope, parse_scope
 from tests.survey.harness import scope_text
@@ -133,11 +135,16 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
+        self.titles: list[str] = []
         self.feed(page.decode())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] == "title" and data.strip():
+            self.titles.append(data)
 
 
 def test_the_report_holds_nothing_that_runs_or_comes_from_elsewhere() -> None:
@@ -146,14 +153,14 @@ def test_the_report_holds_nothing_that_runs_or_comes_from_elsewhere() -> None:
     assert not [name for name, _ in page.attributes if name in {"src", "href", "srcset", "action", "data"} or name.startswith("on")]
     assert b"url(" not in html.render(MIXED)
     assert page.tags.count("article") == 4
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("figure") == 1 + 3
 
 
 def test_names_from_outside_cannot_become_html() -> None:
     hostile = results(result(HOSTILE, site=HOSTILE, country=HOSTILE), refused=(RefusedTarget(HOSTILE, HOSTILE, HOSTILE),))
     page = html.render(hostile)
     assert "script" not in Page(page).tags
-    assert b"&lt;script&gt;" in page
+    assert b"<b>&lt;script&gt;" in page.partition(b"Without a square:")[2]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\r="])
@@ -170,6 +177,7 @@ def test_the_edition_without_addresses_has_none() -> None:
     page = html.render(without_addresses(named)).decode()
     assert not re.search(r"10\.\d+\.\d+\.\d+|North PACS|South PACS|port 104|dimse 104", page)
     assert "System 1" in page
+    assert "France (FR): 1 of 1 system open, 1 patient, 1 study" in page
     assert "10.20.0.3" in html.render(named).decode()
 
 
@@ -214,6 +222,129 @@ def test_reports_are_written_whole_over_an_earlier_survey(tmp_path: Path) -> Non
     write_reports(MIXED, tmp_path / "out")
     write_reports(results(), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "results.json").read_bytes())["targets"] == []
+
+
+# The map
+
+COUNTRIES = st.sampled_from([place.code for place in worldmap.places()]) | st.text(max_size=5)
+
+
+@given(st.lists(COUNTRIES, max_size=30))
+def test_every_system_is_on_the_map_or_under_it(countries: list[str]) -> None:
+    world = worldmap.world_map(results(*(result(country=country) for country in countries)))
+    on_it = sum(tile.found.systems for tile in world.tiles if tile.found)
+    assert on_it + sum(found.systems for _, found in world.unplaced) == len(countries)
+    shown = {tile.place.code for tile in world.tiles if tile.found} | {country for country, _ in world.unplaced}
+    assert all(country in shown or country.strip().upper() in shown for country in countries)
+
+
+def test_a_square_tells_its_counts_and_what_has_none_stands_under_the_map() -> None:
+    here = RecordCounts(10, 20, 300, exact=True)
+    strange = [result(level=ExposureLevel.CLOSED, country=country) for country in ("XX", "Neverland", "")]
+    page = html.render(results(result(records=here), result(country=" fr ", records=here), result(country="DE"), *strange))
+    titles = Page(page).titles
+    assert "France (FR): 2 of 2 systems open, 20 patients, 40 studies" in titles
+    assert "Germany (DE): 1 of 1 system open, 0 patients, 0 studies" in titles
+    assert "Italy: not in this survey" in titles
+    under = page.decode().partition("Without a square:")[2].partition("</ul>")[0]
+    assert re.findall(r"<b>(.*?)</b>: 0 of 1 system open, 0 patients", under) == ["country not said", "Neverland", "XX"]
+
+
+def test_without_a_country_there_is_no_map_but_a_sentence() -> None:
+    page = html.render(results(result(country="")))
+    assert b"names no country" in page
+    assert "On the map" in page.decode()
+    assert not [title for title in Page(page).titles if "not in this survey" in title]
+    assert "country not said" in page.decode()
+
+
+def test_every_shade_is_in_the_legend_and_has_a_colour() -> None:
+    page = html.render(MIXED).decode()
+    assert worldmap.LEGEND.keys() == set(worldmap.Shade)
+    assert all(meaning in page and f".{shade} rect {{ fill: #" in page for shade, meaning in worldmap.LEGEND.items())
+
+
+def test_the_grid_has_a_square_of_its_own_for_each_country() -> None:
+    places = worldmap.places()
+    assert len({place.code for place in places}) == len({(place.column, place.row) for place in places}) == len(places) == 209
+    assert all(re.fullmatch("[A-Z]{2}", place.code) and place.name for place in places)
+    assert min(place.column for place in places) == min(place.row for place in places) == 0
+
+
+@pytest.mark.parametrize(
+    ("first_code", "way", "second_code"),
+    [
+        ("US", "west", "FR"),
+        ("PT", "west", "ES"),
+        ("FR", "west", "PL"),
+        ("UA", "west", "CN"),
+        ("BR", "west", "AO"),
+        ("SN", "west", "KE"),
+        ("SA", "west", "IN"),
+        ("CN", "west", "JP"),
+        ("ID", "west", "FJ"),
+        ("CA", "north", "US"),
+        ("MX", "north", "CO"),
+        ("CO", "north", "CL"),
+        ("NO", "north", "IT"),
+        ("GR", "north", "LY"),
+        ("EG", "north", "ZA"),
+        ("RU", "north", "IN"),
+        ("JP", "north", "AU"),
+        ("GL", "north", "BR"),
+    ],
+)
+def test_the_grid_looks_like_the_world(first_code: str, way: str, second_code: str) -> None:
+    by_code = {place.code: place for place in worldmap.places()}
+    one, other = by_code[first_code], by_code[second_code]
+    assert one.column < other.column if way == "west" else one.row < other.row
+
+
+# What to do first
+
+
+def test_what_to_do_first_is_the_worst_then_what_concerns_most_patients() -> None:
+    few = result("A", ExposureLevel.IMAGES, RecordCounts(5, 9, 9, exact=True))
+    many = result("B", ExposureLevel.RECORDS, RecordCounts(70, 90, 90, exact=True), software=Software())
+    closed_one = result("C", ExposureLevel.ASSOCIATION, RecordCounts(900, 1, 1, exact=True))
+    steps = first.steps(results(few, many, closed_one))
+    assert [(step.id, step.systems, step.patients) for step in steps[:4]] == [
+        ("records-open", 1, 70),
+        ("images-open", 1, 5),
+        ("store-offered", 3, 75),
+        ("dicom-unencrypted", 3, 75),
+    ]
+    ranks = [step.severity.rank for step in steps]
+    assert ranks == sorted(ranks, reverse=True)
+    assert {step.id for step in steps} == {finding.id for each in (few, many, closed_one) for finding in each.findings}
+
+
+def test_what_to_do_first_stands_first_with_its_numbers() -> None:
+    page = html.render(MIXED).decode()
+    part = page.partition("<h2>What to do first</h2>")[2].partition("<h2>")[0]
+    assert page.index("What to do first") < page.index("On the map") < page.index("By country")
+    assert "Anyone can fetch images" in part
+    assert "1 system, 10 patients exposed there" in part
+    assert "3 systems, 11 patients exposed there" in part
+    assert "port" not in part.replace("this port", "")
+    nothing = html.render(results(result(level=ExposureLevel.CLOSED, findings=()))).decode()
+    assert '<ol class="steps">' not in nothing
+
+
+def test_more_kinds_of_findings_than_are_first_are_counted() -> None:
+    everything = findings_of(tuple(FINDINGS.values()), Software())
+    page = html.render(results(result(findings=everything))).decode()
+    assert page.partition('<ol class="steps">')[2].partition("</ol>")[0].count("<li") == html.MAX_STEPS
+    assert f"{len(everything) - html.MAX_STEPS} more kinds of findings" in page
+
+
+def test_the_remedy_of_a_step_is_one_sentence_for_every_product() -> None:
+    for rule in RULES:
+        found = findings_of((FINDINGS[rule.id],), Software(name="Orthanc"))
+        step = next(step for step in first.steps(results(result(findings=found))) if step.id == rule.id)
+        assert step.remedy.endswith(".")
+        assert rule.remedy.startswith(step.remedy)
+        assert ". " not in step.remedy
 
 
 # Findings

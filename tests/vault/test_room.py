@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def files(folder: Path) -> list[str]:
 
 
 def test_below_the_reserve_nothing_is_begun_and_reading_goes_on(small_disk: Path) -> None:
-    archive = Archive(small_disk, reserve=3 * MEBI).create()
+    archive = Archive(small_disk, reserve=2 * MEBI).create()
+    (small_disk / "given back later").write_bytes(bytes(MEBI))
     number = 0
     with contextlib.suppress(NoRoom):
         for number in range(1, 100):
@@ -51,10 +53,17 @@ def test_below_the_reserve_nothing_is_begun_and_reading_goes_on(small_disk: Path
     assert 15 < stored < 27  # 5 MiB of 200 kB each
     before = files(small_disk)
     with pytest.raises(NoRoom, match="reserve"):
+        archive.store(object_of(98, 200_000))
+    (small_disk / "ballast").write_bytes(bytes(MEBI))
+    time.sleep(0.3)
+    with pytest.raises(NoRoom, match="reserve"):
         archive.vault.deposit(header_of(object_of(99, 10)), EXPLICIT_LITTLE_ENDIAN, route="test")
     assert files(small_disk) == before
     assert len(list(archive.vault.find(IMAGES, EVERY_STUDY))) == stored
     assert list(archive.vault.check()) == []
+    (small_disk / "ballast").unlink()
+    (small_disk / "given back later").unlink()
+    assert archive.store(object_of(100, 100_000)) is StoreResult.STORED
     archive.close()
 
 
@@ -98,11 +107,9 @@ def test_a_disk_that_is_filled_by_others_leaves_every_acknowledged_object(small_
 def test_room_is_measured_again_after_a_moment(small_disk: Path) -> None:
     now = [0.0]
     room = Room(small_disk, MEBI, clock=lambda: now[0])
-    room.require(4 * MEBI)
     with pytest.raises(NoRoom):
-        room.require(4 * MEBI)
-    now[0] += 1
-    room.require(4 * MEBI)
+        room.require(8 * MEBI)
+    room.require(6 * MEBI)
     (small_disk / "ballast").write_bytes(bytes(15 * MEBI // 2))
     now[0] += 1
     with pytest.raises(NoRoom):

@@ -295,7 +295,7 @@ def test_a_search_that_is_broken_off_gives_its_reader_back(archive: Archive) -> 
     for _ in range(30):
         found = archive.vault.find(EVERYTHING, EVERY_STUDY)
         next(found)
-        found.close()  # type: ignore[attr-defined]
+        found.close()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 3
 
 

@@ -5,23 +5,21 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pydicom
+from pydicom.uid import UID
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.sop_class import (
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    Verification,
-)
 
 from tests.certificates import Identity
 from tests.peers import DimseAddress
 from tests.whole.relay import client_context
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
-FIND, GET = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
+VERIFICATION = UID("1.2.840.10008.1.1")
+FIND, GET = UID("1.2.840.10008.5.1.4.1.2.2.1"), UID("1.2.840.10008.5.1.4.1.2.2.3")
 
 
 @dataclass(frozen=True)
@@ -46,20 +44,21 @@ def associated(
     """An association with one context for each pair of `storage`, for sending, or with `receiving` for what C-GET brings."""
     pairs = sorted(set(storage))
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
-    roles, handlers = [], []
+    roles: list[Any] = []
+    handlers: list[Any] = []
     if receiving is not None:
         roles = [build_role(sop_class, scp_role=True) for sop_class in sorted({pair[0] for pair in pairs})]
         kept = receiving
 
         def take(event: evt.Event) -> int:
-            asked = event.request
+            asked: Any = event.request
             kept.append(
                 Sent(asked.AffectedSOPClassUID, asked.AffectedSOPInstanceUID, event.context.transfer_syntax, asked.DataSet.getvalue())
             )
             return 0x0000
 
         handlers = [(evt.EVT_C_STORE, take)]
-    contexts += [build_context(each) for each in (Verification, FIND, GET)]
+    contexts += [build_context(each) for each in (VERIFICATION, FIND, GET)]
     entity = AE(ae_title=calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
     association = entity.associate(
@@ -83,7 +82,7 @@ def associated(
 def send(association: Association, sent: Sent) -> int:
     """C-STORE with exactly these bytes; gives the status."""
     (context,) = [
-        each
+        each.context_id
         for each in association.accepted_contexts
         if (each.abstract_syntax, each.transfer_syntax[0]) == (sent.sop_class, sent.transfer_syntax)
     ]
@@ -96,7 +95,8 @@ def send(association: Association, sent: Sent) -> int:
     # As Association.send_c_store does, which would take the UIDs from the file meta information.
     association._reactor_checkpoint.clear()  # noqa: SLF001
     try:
-        association.dimse.send_msg(request, context.context_id)
+        association.dimse.send_msg(request, context or 0)
+        answer: Any
         _, answer = association.dimse.get_msg(block=True)
     finally:
         association._reactor_checkpoint.set()  # noqa: SLF001
@@ -109,7 +109,8 @@ def find(association: Association, level: str, **keys: str) -> list[pydicom.Data
     query.QueryRetrieveLevel = level
     for keyword, value in keys.items():
         setattr(query, keyword, value)
-    found, final = [], None
+    found: list[Any] = []
+    final = None
     for status, match in association.send_c_find(query, FIND):
         final = status.get("Status")
         if final in {0xFF00, 0xFF01}:

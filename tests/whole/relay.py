@@ -22,25 +22,26 @@ class Relay:
     sent: list[bytearray] = field(default_factory=list)
     answered: list[bytearray] = field(default_factory=list)
 
-    def data_sets(self) -> list[bytes]:
-        """Every data set that a peer sent, byte for byte, in order."""
-        return [data for stream in self.sent for data in data_sets(bytes(stream))]
+    def messages(self) -> list[tuple[bytes, bytes]]:
+        """Every command set with a data set that a peer sent, byte for byte, in order."""
+        return [message for stream in self.sent for message in messages(bytes(stream))]
 
 
-def data_sets(stream: bytes) -> list[bytes]:
-    """The data sets in one direction of an association (PS3.8 9.3.5 and annex E), read without any code of ours."""
-    found, pending, position = [], bytearray(), 0
+def messages(stream: bytes) -> list[tuple[bytes, bytes]]:
+    """Command sets with their data sets in one direction of an association (PS3.8 9.3.5 and annex E), read without any code of ours."""
+    found: list[tuple[bytes, bytes]] = []
+    command, pending, position = bytearray(), bytearray(), 0
     while position + 6 <= len(stream):
         kind, length = stream[position], int.from_bytes(stream[position + 2 : position + 6], "big")
         body, position = stream[position + 6 : position + 6 + length], position + 6 + length
         at = 0
         while kind == _DATA and at < len(body):
             size, flags = int.from_bytes(body[at : at + 4], "big"), body[at + 5]
-            if not flags & _COMMAND:
-                pending += body[at + 6 : at + 4 + size]
-                if flags & _LAST:
-                    found.append(bytes(pending))
-                    pending.clear()
+            (command if flags & _COMMAND else pending).extend(body[at + 6 : at + 4 + size])
+            if flags & _LAST and not flags & _COMMAND:
+                found.append((bytes(command), bytes(pending)))
+                command.clear()
+                pending.clear()
             at += 4 + size
     return found
 
@@ -82,17 +83,19 @@ def relay(door: DimseAddress, context: ssl.SSLContext) -> Iterator[Relay]:
 
 
 def _join(near: socket.socket, door: DimseAddress, context: ssl.SSLContext, made: Relay) -> None:
-    with near, contextlib.suppress(OSError), socket.create_connection((door.host, door.port), timeout=60) as plain:
-        with context.wrap_socket(plain, server_hostname=door.host) as far:
-            for each in (near, far):
-                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sent, answered = bytearray(), bytearray()
-            made.sent.append(sent)
-            made.answered.append(answered)
-            backwards = threading.Thread(target=_pump, args=(far, near, answered))
-            backwards.start()
-            _pump(near, far, sent)
-            backwards.join(30)
+    with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+        undo.enter_context(near)
+        plain = undo.enter_context(socket.create_connection((door.host, door.port), timeout=60))
+        far = undo.enter_context(context.wrap_socket(plain, server_hostname=door.host))
+        for each in (near, far):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sent, answered = bytearray(), bytearray()
+        made.sent.append(sent)
+        made.answered.append(answered)
+        backwards = threading.Thread(target=_pump, args=(far, near, answered))
+        backwards.start()
+        _pump(near, far, sent)
+        backwards.join(30)
 
 
 def _pump(source: socket.socket, sink: socket.socket, record: bytearray) -> None:

@@ -136,7 +136,10 @@ def test_findscu_finds_series_and_images(
 @pytest.mark.parametrize(("name", "offer"), [("CT_small.dcm", "+x="), ("ExplVR_BigEnd.dcm", "+xb"), ("image_dfl.dcm", "+xd")])
 def test_getscu_receives_what_is_stored(name: str, offer: str, serving: Serving, peers_of: dict[str, Identity], tmp_path: Path) -> None:
     original = pydicom.dcmread(samples.sample(name))
-    keys = ["QueryRetrieveLevel=IMAGE", *(f"{key}={original[key].value}" for key in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))]
+    keys = [
+        "QueryRetrieveLevel=IMAGE",
+        *(f"{key}={original[key].value}" for key in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")),
+    ]
     (file,) = get(serving, peers_of["CT1"], tmp_path / "got", *keys, offer=offer)
     received = pydicom.dcmread(file)
     assert received.file_meta.TransferSyntaxUID == original.file_meta.TransferSyntaxUID
@@ -187,7 +190,7 @@ TOOLS: dict[str, list[str]] = {
 def attempt(tool: str, to: peers.DimseAddress, folder: Path, calling: str = "CT1") -> str:
     """What `tool` says of an attempt that must not succeed."""
     folder.mkdir(exist_ok=True)
-    options: list[str | Path] = [*TOOLS[tool], *(["-od", folder] if tool == "getscu" else []), "-to", "10"]
+    options = [*TOOLS[tool], *(["-od", str(folder)] if tool == "getscu" else []), "-to", "10"]
     files = [samples.sample("rtplan.dcm")] if tool == "storescu" else []
     done = peers.scu(tool, to, *options, files=files, calling=calling)
     assert done.returncode != 0, done.stdout
@@ -262,7 +265,11 @@ def test_a_denied_request_of_a_known_peer_is_in_the_trail(archive: ArchiveUnderT
 def test_revoking_a_peer_cuts_its_live_association_and_shuts_it_out(
     archive: ArchiveUnderTest, peers_of: dict[str, Identity], tmp_path: Path
 ) -> None:
-    with archive.serving(), associated(archive.dimse, peers_of["CT1"]) as revoked, associated(archive.dimse, peers_of["FINDER"], "FINDER") as other:
+    with (
+        archive.serving(),
+        associated(archive.dimse, peers_of["CT1"]) as revoked,
+        associated(archive.dimse, peers_of["FINDER"], "FINDER") as other,
+    ):
         assert revoked.send_c_echo().Status == 0
         began = time.monotonic()
         leadglass("peer", "revoke", archive.home, "CT1")

@@ -1,4 +1,4 @@
-"""dicomweb-client against the whole archive: a token does what its role may, no token gets not a byte, and what is hidden does not exist."""
+"""dicomweb-client against the archive: a token does what its role may, none gets not a byte, and what is hidden does not exist."""
 
 import json
 import subprocess
@@ -113,7 +113,7 @@ def test_a_role_has_no_other_roles_rights(who: str, refused: list[str], web: Web
     }
     for action, ask in asked.items():
         if action in refused:
-            with pytest.raises(requests.HTTPError, match="40[34]"):
+            with pytest.raises(requests.HTTPError, match=r"40[34]"):
                 ask()
         else:
             ask()

@@ -35,6 +35,12 @@ def generate_password() -> Secret:
     return Secret("-".join(groups))
 
 
+def require_name(name: str) -> None:
+    """Raise `WrongUsage` unless `name` is fit for an account."""
+    if not _NAME.fullmatch(name):
+        raise WrongUsage("a user name is 1 to 64 ASCII letters, digits, dots, dashes and underscores, beginning with a letter or digit")
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A person's account; `created` in nanoseconds since 1970."""
@@ -84,8 +90,7 @@ class Accounts:
 
     def add(self, grant: AdministerGrant, name: str, roles: Iterable[Role], password: Secret) -> Account:
         """A new account; raises `WrongUsage` for a name in use or unfit, for no role, and for a password that is too short."""
-        if not _NAME.fullmatch(name):
-            raise WrongUsage("a user name is 1 to 64 ASCII letters, digits, dots, dashes and underscores, beginning with a letter or digit")
+        require_name(name)
         given = frozenset(roles)
         if not given:
             raise WrongUsage(f"an account needs a role: {', '.join(Role)}")

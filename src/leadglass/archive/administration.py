@@ -6,7 +6,7 @@ Every method raises `NotAllowed` when the policy does not give the caller the ri
 import ipaddress
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from leadglass.access.identity import Kind, Principal
 from leadglass.access.peers import Peer, Pin
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
-from leadglass.errors import WrongUsage
+from leadglass.errors import BadInput, WrongUsage
 from leadglass.trail.entries import Entry
 from leadglass.trail.export import export
 from leadglass.trail.log import TrailLog
@@ -76,7 +76,11 @@ class Administration:
         self._who = (principal, door, address)
 
     def _admit(self, **detail: str | int) -> AdministerGrant:
-        return self._hold.gate.admit_administer(*self._who, detail=detail)
+        try:
+            return self._hold.gate.admit_administer(*self._who, detail=detail)
+        except BadInput:
+            # The trail takes no such name, so nobody can have been given it.
+            raise WrongUsage("names are ASCII letters, digits and common signs; no user and no peer is called otherwise") from None
 
     def _admit_reading(self, **detail: str | int) -> TrailGrant:
         return self._hold.gate.admit_read_trail(*self._who, detail=detail)
@@ -90,21 +94,19 @@ class Administration:
                 raise WrongUsage(f"{new.ae_title} is this archive's own AE title; a peer has another")
             if self._hold.registry.peers.get(new.ae_title) is not None:
                 raise WrongUsage(f"there is a peer {new.ae_title} already; `leadglass peer renew` gives it a new certificate")
-            issued: Row = {}
-            pins: tuple[Pin, ...] = ()
-            networks = tuple(_network(address) for address in new.addresses)
-            if not new.unsafe_plaintext:
-                issued, pin = self._certify(grant, new.ae_title, new.certificate, new.csr, issue=new.issue)
-                pins = (pin,)
+            # Made before its certificate, so that nothing is issued to whoever can be no peer.
             peer = Peer(
                 ae_title=new.ae_title,
-                networks=networks,
+                networks=tuple(_network(address) for address in new.addresses),
                 may=frozenset(new.may),
-                pins=pins,
                 host=new.host,
                 port=new.port,
                 unsafe_plaintext=new.unsafe_plaintext,
             )
+            issued: Row = {}
+            if not new.unsafe_plaintext:
+                issued, pin = self._certify(grant, new.ae_title, new.certificate, new.csr, issue=new.issue)
+                peer = replace(peer, pins=(pin,))
             self._hold.registry.peers.add(grant, peer)
             grant.settle(Outcome.DONE, count=1)
             return issued
@@ -189,12 +191,18 @@ class Administration:
     def disable_user(self, name: str) -> None:
         """Shut a person out, with every token of theirs."""
         with self._admit(verb="user-disable", user=name) as grant:
+            self._require_user(name)
             self._hold.registry.accounts.disable(grant, name)
             grant.settle(Outcome.DONE, count=1)
+
+    def _require_user(self, name: str) -> None:
+        if self._hold.registry.accounts.get(name) is None:
+            raise WrongUsage(f"there is no user {name}; `leadglass user list` shows them")
 
     def create_token(self, user: str, may: Sequence[Action], days: int) -> str:
         """Make a token within the user's rights."""
         with self._admit(verb="token-create", user=user, may=",".join(sorted(may)), days=days) as grant:
+            self._require_user(user)
             _, secret = self._hold.registry.tokens.create(grant, user, frozenset(may), days)
             grant.settle(Outcome.DONE, count=1)
             return secret.reveal()

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leadglass.access.accounts import generate_password
+from leadglass.access.accounts import generate_password, require_name
 from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.identity import LocalUser
@@ -66,6 +66,7 @@ def found(founding: Founding) -> Founded:
     home = founding.home
     text = settings_text(founding, _root_key_path(founding))
     settings = parse_settings(text, "the options")
+    require_name(founding.administrator)
     if home.path.exists() and (not home.path.is_dir() or any(home.path.iterdir())):
         raise Refused(f"{home.path} is in use: name a folder that does not exist yet, or an empty one")
     existed = home.path.exists()

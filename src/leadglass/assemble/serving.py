@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from os import geteuid
 
 from leadglass import logs
 from leadglass.access.identity import LocalUser
 from leadglass.assemble.opening import Opened, opened
 from leadglass.config import Address, Settings, parse_address
+from leadglass.errors import Refused
 from leadglass.home import Home
 from leadglass.net import tls
 from leadglass.net.limits import Limits
@@ -54,17 +55,15 @@ class Doors:
 def serve(home: Home, doors: Doors, ready: Callable[[Listening], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called when all doors accept.
 
-    Raises what `opened` raises, and `OSError` when an address cannot be listened at.
+    Raises what `opened` raises, and `Refused` when an address cannot be listened at.
     """
     logs.to_stderr()
     with opened(home) as archive:
         for weakness in archive.settings.weakened():
-            logging.getLogger("leadglass").warning("unsafe setting: %s", weakness)
+            logs.event(logging.WARNING, f"unsafe setting: {weakness}")
         if doors.unsafe_plaintext is not None:
-            logging.getLogger("leadglass").warning(
-                "unsafe setting: --unsafe-dimse-plaintext: what its peers send crosses the network unencrypted"
-            )
-        session = archive.archive.enter(Door.CONTROL, LocalUser(geteuid()), f"uid:{geteuid()}")
+            logs.event(logging.WARNING, "unsafe setting: --unsafe-dimse-plaintext: what its peers send crosses the network unencrypted")
+        session = archive.archive.enter(Door.CONTROL, LocalUser(os.geteuid()), f"uid:{os.geteuid()}")
         session.administration.renew_server_certificate_if_due(archive.settings.archive.hostnames)
         archive.archive.started()
         try:
@@ -114,7 +113,8 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         app = create_app(archive.archive, settings.web)
         undo.callback(app.close)
         web = WebServer(app, tls.server_context(identity, trusted_clients=None))
-        web_port = await web.start(web_at.host, web_at.port)
+        with _listening_at(web_at):
+            web_port = await web.start(web_at.host, web_at.port)
         undo.push_async_callback(web.stop)
         control = ControlServer(archive.archive, home.control_socket)
         control.start()
@@ -125,9 +125,19 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         await stop.wait()
 
 
+@contextmanager
+def _listening_at(address: Address) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = f"it cannot be listened at ({os.strerror(error.errno) if error.errno else 'no such address'})"
+        raise Refused(f"{address}: {why}; end what listens there, or name another in leadglass.toml or on the command line") from None
+
+
 async def _open(undo: AsyncExitStack, door: DimseDoor, listen: str) -> Address:
     at = parse_address(listen)
-    host, port = await door.open(at.host, at.port)
+    with _listening_at(at):
+        host, port = await door.open(at.host, at.port)
     undo.push_async_callback(door.close)
     return Address(host=host, port=port)
 

@@ -32,7 +32,10 @@ _SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
 
 class _Exposed:
     def __init__(self, images: list[Image]) -> None:
-        self._objects = [(image, validate(BytesIO(image.data_set), image.transfer_syntax).values) for image in images]
+        first: dict[Uid, Image] = {}
+        for image in images:
+            first.setdefault(image.sop_instance, image)
+        self._objects = [(image, validate(BytesIO(image.data_set), image.transfer_syntax).values) for image in first.values()]
 
     def decide(self, request: AssociateRequest, _peer: PeerInfo) -> Accept:
         return Accept(negotiate(request, self._offer), self._serve)

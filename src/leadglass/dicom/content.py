@@ -72,7 +72,7 @@ class _Digest:
             return
         known = dictionary_vr(token.tag)
         if known in TEXT and token.value is not None:
-            value = token.value.rstrip(b"\0 ")
+            value = b"".join(little_endian(elements, token)).rstrip(b"\0 ")
             self._hash.update(struct.pack("<cIQ", b"E", token.tag, len(value)) + value)
         elif known in {"UN", "SQ"} and 0 < token.length <= _LONGEST_HIDDEN_SEQUENCE:
             value = b"".join(little_endian(elements, token))

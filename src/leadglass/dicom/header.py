@@ -19,6 +19,9 @@ MAX_HEADER_BYTES: Final = 4 * 1024 * 1024
 """What lies before the last indexed attribute; icons and private groups of scanners make some 100 KiB of it."""
 
 _NO_CHARSET: Final = ("iso8859",)
+_KEYWORD_AND_VR: Final = {tag: (BY_TAG[tag].keyword, BY_TAG[tag].vr) for tag in INDEXED_TAGS} | {
+    SPECIFIC_CHARACTER_SET: ("SpecificCharacterSet", "CS")
+}
 
 
 class NeedMore:
@@ -52,16 +55,14 @@ def header_of(raw: Mapping[int, bytes], *, little: bool) -> Header:
     encodings = encodings_of(raw[SPECIFIC_CHARACTER_SET]) if SPECIFIC_CHARACTER_SET in raw else _NO_CHARSET
     values: dict[str, str] = {}
     for tag, value in raw.items():
-        if tag == SPECIFIC_CHARACTER_SET:
-            continue
-        entry = BY_TAG[tag]
-        vr = entry.vr
+        keyword, vr = _KEYWORD_AND_VR[tag]
         if vr == "US":
-            values[entry.keyword] = str(int.from_bytes(value[:2], "little" if little else "big")) if value else ""
+            values[keyword] = str(int.from_bytes(value[:2], "little" if little else "big")) if value else ""
         elif vr in CHARSET_DEPENDENT:
-            values[entry.keyword] = decode(value, encodings, name=vr == "PN")
+            values[keyword] = decode(value, encodings, name=vr == "PN")
         else:
-            values[entry.keyword] = decode(value, _NO_CHARSET).strip(" ")
+            values[keyword] = decode(value, _NO_CHARSET).lstrip(" ")
+    values.pop("SpecificCharacterSet", None)
     return Header(
         MappingProxyType(values),
         _uid(values, "StudyInstanceUID"),

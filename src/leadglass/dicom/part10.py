@@ -57,7 +57,7 @@ def _text(element: int, vr: bytes, text: str) -> bytes:
 
 
 def read_file_meta(source: ByteSource) -> tuple[FileMeta, int]:
-    """The file meta information of the file in `source` and the offset of its data set; the position of `source` is undefined afterwards."""
+    """The file meta information of the file in `source` and the offset of its data set; the position of `source` is anywhere afterwards."""
     source.seek(0)
     start = _read(source, len(PREAMBLE) + len(MAGIC))
     if start[len(PREAMBLE) :] != MAGIC:

@@ -37,11 +37,12 @@ def _tidy(term: str) -> str:
 
 def decode(raw: bytes, encodings: tuple[str, ...], *, name: bool = False) -> str:
     """Text of a value, without NULs and without the spaces that pad it at its end; `name` for the VR PN."""
+    if raw.isascii() and _ESCAPE not in raw:
+        text = raw.rstrip(b"\0 ").decode("ascii")
+        return text.replace("\0", "") if "\0" in text else text
     if _ESCAPE in raw:
         delimiters = _NAME_DELIMITERS if name else _DELIMITERS
         text = "".join(_decode_fragment(fragment, encodings[0], delimiters) for fragment in _FRAGMENT.findall(raw))
-    elif raw.isascii():
-        text = raw.decode("ascii")
     else:
         text = raw.decode(encodings[0], "replace")
     return text.replace("\0", "").rstrip(" ")

@@ -34,8 +34,8 @@ class Kind(Enum):
 class Token(NamedTuple):
     """One step through a data set.
 
-    `vr` is the explicit one, else the dictionary's (possibly ambiguous), UN if unknown; `offset` is where the value begins; `value` is there
-    up to INLINE bytes; `little` is the byte order of the value; `depth` is 0 at the top level.
+    `vr` is the explicit one, else the dictionary's (possibly ambiguous), UN if unknown; `offset` is where the value begins; `value` is
+    there up to INLINE bytes; `little` is the byte order of the value; `depth` is 0 at the top level.
     """
 
     kind: Kind

@@ -105,12 +105,15 @@ class Walker:
         self._left = MAX_ELEMENTS
         self._last = _BELOW_ALL
         self._ended = False
+        self._pending: list[Token] = []
 
     def run(self) -> Walk:
         """Walk to the end of the data set."""
         try:
             while not self._ended:
                 yield from self._elements() if self._frame.mode is _Mode.ELEMENTS else self._items()
+                yield from self._pending
+                self._pending.clear()
         except struct.error:
             raise _truncated() from None
         self.found.passed = True
@@ -127,8 +130,8 @@ class Walker:
         last, stop = self._order()
         buffer, ahead, room = self._view()
         while True:
-            if skim:
-                position, last, left = _skim(_EXPLICIT[little], buffer, position, ahead, last, stop, wanted, left)
+            if skim and position <= ahead:
+                position, last, left = _skim(_EXPLICIT[little], buffer, position, ahead, last, stop, wanted, values, left)
             if position > ahead:
                 self._save(position, last, left)
                 if (yield from self._reach_element()):
@@ -141,12 +144,12 @@ class Walker:
                 last = tag
             else:
                 self._save(position, last, left)
-                if (yield from self._consider(tag)):
+                if self._consider(tag):
                     return
                 last, stop = self._order()
             if length == UNDEFINED or vr == b"SQ":
                 self._save(start, last, left)
-                yield from self._open(tag, vr, length)
+                self._open(tag, vr, length)
                 return
             if start + length > room:
                 raise _beyond(tag)
@@ -168,30 +171,31 @@ class Walker:
         # Items of an open sequence, or fragments of encapsulated pixel data, until one opens or the container closes.
         mode, end, bound, _, little, tag = self._frame
         while self._base + self._position != end:
-            yield from self._fill(8)
-            group, element, length = _ITEM_HEADER[little](self._buffer, 0)
+            if len(self._buffer) - self._position < 8:
+                yield from self._fill(8)
+            group, element, length = _ITEM_HEADER[little](self._buffer, self._position)
             self._left -= 1
             if self._left < 0:
                 raise _too_many()
             if group != _DELIMITER_GROUP or element != _ITEM:
-                yield from self._close_by_delimiter()
+                self._close_by_delimiter()
                 return
-            self._position = 8
+            self._position += 8
             if mode is _Mode.ITEMS:
-                yield from self._open_item(length)
+                self._open_item(length)
                 return
-            if self._base + 8 + length > bound:
+            at = self._base + self._position
+            if at + length > bound:
                 raise _beyond(tag)
             if self._emit:
-                if length <= INLINE:
+                if length <= INLINE and self._position + length > len(self._buffer):
                     yield from self._fill(length)
                 value = _inline(self._buffer, self._position, length)
-                at = self._base + self._position
                 yield Token(Kind.FRAGMENT, tag, "OB", length, at, len(self._stack) // 2, value, little)
             self._position += length
-        yield from self._close()
+        self._close()
 
-    def _open(self, tag: int, vr: bytes, length: int) -> Walk:
+    def _open(self, tag: int, vr: bytes, length: int) -> None:
         outer = self._frame
         explicit, little = outer.explicit, outer.little
         if length == UNDEFINED and (vr in {b"OB", b"OW"} or (tag == PIXEL_DATA and not explicit)):
@@ -207,14 +211,14 @@ class Walker:
         at = self._base + self._position
         if self._emit:
             name = "SQ" if mode is _Mode.ITEMS else vr.decode() or "OW"
-            yield Token(kind, tag, name, length, at, len(self._stack) // 2, None, little)
+            self._pending.append(Token(kind, tag, name, length, at, len(self._stack) // 2, None, little))
         self._push(_Frame(mode, *self._extent(tag, at, length), explicit, little, tag))
 
-    def _open_item(self, length: int) -> Walk:
+    def _open_item(self, length: int) -> None:
         _, _, _, explicit, little, tag = self._frame
         at = self._base + self._position
         if self._emit:
-            yield Token(Kind.ITEM, tag, "", length, at, len(self._stack) // 2, None, little)
+            self._pending.append(Token(Kind.ITEM, tag, "", length, at, len(self._stack) // 2, None, little))
         self._push(_Frame(_Mode.ELEMENTS, *self._extent(tag, at, length), explicit, little, tag))
 
     def _extent(self, tag: int, at: int, length: int) -> tuple[int, int]:
@@ -228,20 +232,20 @@ class Walker:
         self._stack.append(self._frame)
         self._frame = frame
 
-    def _close_by_delimiter(self) -> Walk:
+    def _close_by_delimiter(self) -> None:
         frame = self._frame
         group, element, _ = _ITEM_HEADER[frame.little](self._buffer, self._position)
         if group != _DELIMITER_GROUP or element != _CLOSED_BY[frame.mode] or frame.end != -1 or not self._stack:
             raise BadDataSet("an item or a delimiter stands where there can be none, or something else where one must be (PS3.5 7.5)")
         self._position += 8
-        yield from self._close()
+        self._close()
 
-    def _close(self) -> Walk:
+    def _close(self) -> None:
         frame = self._frame
         self._frame = self._stack.pop()
         if self._emit:
             at = self._base + self._position
-            yield Token(_END_KIND[frame.mode], frame.tag, "", 0, at, len(self._stack) // 2, None, frame.little)
+            self._pending.append(Token(_END_KIND[frame.mode], frame.tag, "", 0, at, len(self._stack) // 2, None, frame.little))
 
     def _order(self) -> tuple[int, int]:
         # Order matters at the top level alone: within items no attribute is indexed.
@@ -274,17 +278,17 @@ class Walker:
                 raise _truncated()
             self._ended = True
             return True
-        yield from self._close()
+        self._close()
         return True
 
-    def _consider(self, tag: int) -> Generator[int | Token, bytes | None, bool]:
+    def _consider(self, tag: int) -> bool:
         # A tag that is not simply the next one; True where it ends the container or the walk.
         if tag < _FIRST_TAG:
             raise BadDataSet(
                 "an element of a group below 0004 stands in the data set; it belongs to a command or a file header (PS3.5 7.1)"
             )
         if tag >> 16 == _DELIMITER_GROUP:
-            yield from self._close_by_delimiter()
+            self._close_by_delimiter()
             return True
         if self._stack:
             return False
@@ -310,7 +314,7 @@ class Walker:
         self._buffer, self._base, self._position = buffer, at, 0
 
 
-def _skim(
+def _skim(  # noqa: PLR0913, PLR0917 # the locals of the loop it belongs to
     header: Callable[[bytes, int], tuple[int, int, bytes, int]],
     buffer: bytes,
     position: int,
@@ -318,16 +322,24 @@ def _skim(
     last: int,
     stop: int,
     wanted: frozenset[int],
+    values: dict[int, bytes],
     left: int,
 ) -> tuple[int, int, int]:
-    # Pass what needs no thought: short form, not wanted. Three of four elements end here, at a third of what the others cost.
+    # Pass what needs no thought: short form, in the buffer where it is wanted. Most elements end here, at a third of what the others cost.
+    beyond = ahead + _LONGEST_HEADER
     while position <= ahead:
         group, element, vr, length = header(buffer, position)
         tag = group << 16 | element
-        if vr not in SHORT_FORM or tag in wanted or not _FIRST_TAG <= tag <= stop:
+        after = position + 8 + length
+        if vr not in SHORT_FORM or not _FIRST_TAG <= tag <= stop:
             break
-        last = max(last, tag)
-        position += 8 + length
+        if tag in wanted:
+            if tag <= last or after > beyond or length > INLINE:
+                break
+            values[tag] = buffer[position + 8 : after]
+        if tag > last:  # noqa: PLR1730 # a call of max() would take as long as all the rest
+            last = tag
+        position = after
         left -= 1
     return position, last, left
 

@@ -12,7 +12,7 @@ from leadglass.errors import NoRoom, StorageFailed
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TRUSTED_SECONDS: Final = 0.25
-"""How long a measurement of the free room is believed; our own writes are taken off it meanwhile."""
+"""How long a measurement of the free room is believed where it is enough, our own writes taken off; a refusal always measures first."""
 
 
 @contextmanager
@@ -39,10 +39,9 @@ class Room:
 
     def require(self, size: int = 0) -> None:
         """NoRoom if `size` more bytes, which are then taken as written, would eat into the reserve."""
-        now = self._clock()
-        if now - self._measured > _TRUSTED_SECONDS:
+        if self._clock() - self._measured > _TRUSTED_SECONDS or self._free - size < self._reserve:
             state = os.statvfs(self._folder)
-            self._free, self._measured = state.f_bavail * state.f_frsize, now
+            self._free, self._measured = state.f_bavail * state.f_frsize, self._clock()
         if self._free - size < self._reserve:
             raise NoRoom("free room is below the reserve: nothing is stored until there is more; reading goes on")
         self._free -= size

@@ -9,12 +9,16 @@ import jinja2
 
 from leadglass.survey.findings import Severity
 from leadglass.survey.observations import ExposureLevel, Transport, Write
+from leadglass.survey.report import first, worldmap
 from leadglass.survey.results import METHOD, Results, Sums, dotted
 
 Key = TypeVar("Key")
 
 MAX_DETAILED = 2000
 """Systems described one by one; the tables and results.json have all."""
+
+MAX_STEPS = 8
+"""Kinds of findings under "What to do first"; more are not first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +42,24 @@ def _template() -> jinja2.Template:
     )
     environment.filters["grouped"] = lambda number: f"{number:,}".replace(",", "\u202f")
     environment.filters["dotted"] = dotted
+    environment.filters["short"] = worldmap.short
     return environment.get_template("report.html.j2")
 
 
 def render(results: Results) -> bytes:
     """The report."""
     shown = results.worst_first[:MAX_DETAILED]
+    steps = first.steps(results)
     return (
         _template()
         .render(
             results=results,
             totals=results.totals,
+            steps=steps[:MAX_STEPS],
+            steps_left_out=len(steps[MAX_STEPS:]),
+            world=worldmap.world_map(results),
+            legend=worldmap.LEGEND,
+            side=worldmap.TILE - 2,
             countries=_by_studies(results.by_country()),
             sites=_by_studies(results.by_site()),
             shown=shown,

@@ -6,6 +6,7 @@ A file's name often is a patient's: it is a label for the user's own terminal an
 import io
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ MAX_RATIO = 200
 """Uncompressed to compressed bytes of one zip entry; images with wide black borders reach about 100, bombs 1,000."""
 RATIO_FLOOR = 16 * 1024 * 1024
 """Below this size an entry's ratio does no harm."""
+
+_FAULTS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, OverflowError, RuntimeError)
+"""What zipfile raises for a file that is not what it claims to be (NotImplementedError is a RuntimeError)."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +93,14 @@ def _in_zip(path: Path) -> Iterator[Candidate | Unusable]:
             overlapping = _overlapping(entries)
             for entry in entries:
                 label = f"{path}!{entry.filename}"
-                if entry.is_dir():
+                if entry.filename.endswith("/"):
                     continue
                 why = "its bytes overlap another entry's: a zip bomb" if entry.header_offset in overlapping else _refusal(entry)
                 if why:
                     yield Unusable(label, why)
                 else:
                     yield Candidate(label, entry.file_size, partial(_open_entry, archive, entry))
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+    except _FAULTS as error:
         yield Unusable(str(path), f"a broken zip ({type(error).__name__}): make it again, or unpack it and import the folder")
 
 
@@ -125,11 +129,19 @@ def _refusal(entry: zipfile.ZipInfo) -> str:
 
 def _open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:
     """A forward reader over the entry; a nested zip is refused."""
-    reader = io.BufferedReader(_Entry(archive.open(entry)), 256 * 1024)
+    try:
+        opened = archive.open(entry)
+    except _FAULTS as error:
+        raise _damaged(error) from None
+    reader = io.BufferedReader(_Entry(opened), 256 * 1024)
     if reader.peek(4)[:4] in {b"PK\x03\x04", b"PK\x05\x06"}:
         reader.close()
         raise BadArchiveFile("a zip inside a zip is not opened: unpack it first")
     return reader
+
+
+def _damaged(error: Exception) -> BadArchiveFile:
+    return BadArchiveFile(f"the zip entry is damaged ({type(error).__name__}): make the zip again")
 
 
 class _Entry(io.RawIOBase):
@@ -145,8 +157,8 @@ class _Entry(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         try:
             data = self._source.read(min(len(view), 256 * 1024))
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-            raise BadArchiveFile(f"the zip entry is damaged ({type(error).__name__}): make the zip again") from None
+        except _FAULTS as error:
+            raise _damaged(error) from None
         view[: len(data)] = data
         return len(data)
 

@@ -1,0 +1,75 @@
+"""`python -m bench`: side by side with Orthanc, on one disk, in one run (docs/benchmarks.md)."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench import engine_sink, http_servers
+from bench.figures import QUICK, WHOLE, Extent, file_system, heading
+from bench.memory import bench_memory
+from bench.sides import missing
+from bench.starting import bench_start
+from bench.storing import bench_store, bench_storescu
+from bench.web import bench_web
+
+_BENCHES: Mapping[str, Callable[[Path, Extent], None]] = {
+    "start": bench_start,
+    "store": bench_store,
+    "storescu": bench_storescu,
+    "web": bench_web,
+    "memory": bench_memory,
+}
+_ASIDE: Mapping[str, Callable[[], None]] = {
+    "engine": lambda: engine_sink.main([]),
+    "http-servers": lambda: http_servers.main([]),
+}
+_NO_DISK = frozenset({"tmpfs", "ramfs", "overlay"})
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_BENCHES)} (all of them, unless named); {', '.join(_ASIDE)}")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: short runs, small studies")
+    parser.add_argument("--folder", type=Path, help="where the archives lie meanwhile: on a disk (beside the checkout, unless named)")
+    parser.add_argument("--rounds", type=int, help="how often each side has its turn")
+    parser.add_argument("--seconds", type=float, help="how long a sender sends")
+    arguments = parser.parse_args(words)
+    for name in arguments.names:
+        if name not in {*_BENCHES, *_ASIDE}:
+            parser.error(f"there is no bench {name!r}; there are {', '.join([*_BENCHES, *_ASIDE])}")
+    return arguments
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what is named and print it."""
+    arguments = _arguments(words)
+    extent = QUICK if arguments.quick else WHOLE
+    extent = replace(extent, rounds=arguments.rounds or extent.rounds, seconds=arguments.seconds or extent.seconds)
+    if lacking := missing():
+        print(f"not installed: {', '.join(lacking)}; `make peers` as root installs them", file=sys.stderr)
+        return 2
+    beside = arguments.folder or Path(__file__).parents[2]
+    if file_system(beside)[0] in _NO_DISK:
+        print(f"{beside} is not on a disk; name a folder that is: --folder", file=sys.stderr)
+        return 2
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=beside) as name:
+        folder = Path(name)
+        chosen = arguments.names or list(_BENCHES)
+        if any(each in _BENCHES for each in chosen):
+            print(heading(folder, extent), flush=True)
+        for each in chosen:
+            if each in _BENCHES:
+                _BENCHES[each](folder, extent)
+            else:
+                _ASIDE[each]()
+    print(f"\n{time.monotonic() - started:.0f} seconds in all")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

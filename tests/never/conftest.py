@@ -1,0 +1,28 @@
+"""One founded archive with everyone who comes to its doors, for all tests of what may never happen."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.never import asking
+from tests.never.asking import Exchange
+from tests.never.house import House, found_house
+from tests.never.oracle import Twins, twins
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+    return found_house(tmp_path_factory.mktemp("house"))
+
+
+@pytest.fixture(scope="session")
+def pair(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    with twins(house, tmp_path_factory.mktemp("pair") / "twins") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def asked(pair: Twins) -> tuple[list[Exchange], list[Exchange]]:
+    """Every question that only asks, and the answers of the one with the canary and of the one without."""
+    by_web, by_dimse = pair.ask(asking.by_web), pair.ask(asking.by_dimse)
+    return by_web[0] + by_dimse[0], by_web[1] + by_dimse[1]
