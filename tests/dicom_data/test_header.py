@@ -76,6 +76,12 @@ def test_in_names_every_component_begins_in_the_first_character_set() -> None:
     raw = b"\x1b-L\xbb^\xe9=\x1b-L\xbb\\\xe9"
     assert decode(raw, encodings, name=True) == "Л^é=Л\\é"
     assert decode(raw, encodings) == "Л^щ=Л\\é"
+    data = explicit_object(
+        element(0x00080005, "CS", b"ISO_IR 100\\ISO 2022 IR 144"), element(0x00081030, "LO", raw), element(0x00100010, "PN", raw)
+    )
+    header = scan(data, EXPLICIT, complete=True)
+    assert isinstance(header, Header)
+    assert (header.values["PatientName"], header.values["StudyDescription"]) == ("Л^é=Л\\é", "Л^щ=Л\\é")
 
 
 @pytest.mark.parametrize("term", [b"ISO_IR 6 ", b"NONSENSE", b"", b"\\", b"ISO-IR 100", b"ISO 2022 IR 6\\ISO 2022 IR 999"])

@@ -278,10 +278,8 @@ def test_metadata_says_what_the_object_says_and_its_bulk_data_resolve(clinician:
 
 def _has_frames(data_set: pydicom.Dataset) -> bool:
     # pydicom cuts no frames out of bits that share a byte, nor where their number is malformed; tests of `dicom.frames` do.
-    try:
-        decimal = int(data_set.get("NumberOfFrames", 1)) > 0
-    except ValueError:
-        decimal = False
+    raw = data_set.get_item("NumberOfFrames").value if "NumberOfFrames" in data_set else b"1"
+    decimal = (raw.decode() if isinstance(raw, bytes) else str(raw)).strip().isdigit()
     return "PixelData" in data_set and "Rows" in data_set and data_set.BitsAllocated % 8 == 0 and decimal
 
 

@@ -188,7 +188,15 @@ def found_house(folder: Path) -> House:
     """Found an archive with everyone known to it; it is empty and does not serve."""
     archive = ArchiveUnderTest.found(folder / "archive")
     (archive.home / "policy.toml").write_text(POLICY)
-    password = archive.home.with_name("password")
+    # Through the serving archive: each command on its own would open it anew.
+    with archive.serving():
+        tokens, peers = _known_people(archive), _known_peers(archive, folder)
+    tokens["expired"] = _earlier("token", "create", archive.home, "--user", "anna", "--may", "find,get", "--days", "1")
+    foreign = make_authority(folder / "foreign").issue("READER")
+    return House(archive, tokens, peers, {"FOREIGN": Identity(foreign.certificate, foreign.key, archive.ca)})
+
+
+def _known_people(archive: ArchiveUnderTest) -> dict[str, str]:
     tokens = {}
     for name, role in (("anna", "clinician"), ("bert", "technologist"), ("tessa", "technologist"), ("adam", "administrator")):
         may = {"anna": "find,get", "adam": "find,get"}.get(name, "find,get,store")
@@ -197,9 +205,11 @@ def found_house(folder: Path) -> House:
     tokens["anna, to find only"] = archive.token("anna", may="find")
     tokens["disabled"] = archive.token("dora")
     leadglass("user", "disable", archive.home, "dora")
-    leadglass("user", "add", archive.home, "otto", "--role", "clinician", "--password-file", password)
-    tokens["expired"] = _earlier("token", "create", archive.home, "--user", "otto", "--may", "find,get", "--days", "1")
-    # Certificates that were handed in, with keys that are quickly made.
+    return tokens
+
+
+def _known_peers(archive: ArchiveUnderTest, folder: Path) -> dict[str, Identity]:
+    """With certificates that are handed in: their keys are quickly made."""
     authority = make_authority(folder / "theirs", "Their CA")
     peers = {}
     for aet, may in (("STORER", "store"), ("READER", "find,get"), ("ALL", "store,find,get"), ("REVOKED", "store,find,get")):
@@ -207,8 +217,7 @@ def found_house(folder: Path) -> House:
         of_it = ("--address", "127.0.0.0/8", "--may", may, "--certificate", peers[aet].certificate)
         leadglass("peer", "add", archive.home, aet, *of_it)
     leadglass("peer", "revoke", archive.home, "REVOKED")
-    foreign = make_authority(folder / "foreign").issue("READER")
-    return House(archive, tokens, peers, {"FOREIGN": Identity(foreign.certificate, foreign.key, archive.ca)})
+    return peers
 
 
 def _earlier(*arguments: str | Path) -> str:

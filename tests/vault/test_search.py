@@ -350,6 +350,19 @@ def test_any_and_all_series(tmp_path: Path, spelling: str, quantifier: str, valu
     index.close()
 
 
+@pytest.mark.parametrize(("modality", "seen"), [("CT", ["1"]), ("MR", ["1"]), ("US", [])])
+def test_a_patient_is_told_of_by_what_may_be_seen_of_him(tmp_path: Path, modality: str, seen: list[str]) -> None:
+    """Two studies of one patient: whichever is hidden, the other answers for him, with its own spelling of his name."""
+    index = Index.create(tmp_path / "index.db", KEY)
+    index.add(entry_of(1, 1, 1, PatientID="P1", PatientName="CT^NAME", Modality="CT"))
+    index.add(entry_of(2, 2, 1, PatientID="P1", PatientName="MR^NAME", Modality="MR"))
+    predicate = StudyPredicate(((Condition("Modality", frozenset({modality})),),))
+    found = list(index.find(Query(Level.PATIENT, {}, ("PatientName", "NumberOfPatientRelatedStudies")), predicate))
+    assert [row["NumberOfPatientRelatedStudies"] for row in found] == seen
+    assert [row["PatientName"] for row in found] == [f"{modality}^NAME"] * len(seen)
+    index.close()
+
+
 def test_quotes_and_wildcards_of_sql_mean_nothing(tmp_path: Path) -> None:
     index = Index.create(tmp_path / "index.db", KEY)
     for text in ("' OR 1=1 --", "%", "_", "[", "';DROP TABLE studies;--"):

@@ -175,7 +175,7 @@ def converse(attacked: Attacked, *messages: bytes) -> list[int]:
                     return kinds
                 kinds.append(header[0])
                 stream.read(int.from_bytes(header[2:], "big"))
-                if header[0] in {REJECT, ABORT}:  # it is over: the door waits for the peer to close
+                if header[0] in {REJECT, RELEASED, ABORT}:  # it is over: the door waits for the peer to close
                     return kinds
     return kinds
 

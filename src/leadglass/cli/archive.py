@@ -9,7 +9,6 @@ import typer
 from leadglass.assemble.founding import Founding, found
 from leadglass.assemble.operator import operator, rebuild_index
 from leadglass.assemble.recovering import recover
-from leadglass.assemble.serving import Doors, Listening, serve
 from leadglass.cli.access import HomeArgument, JsonOption, read_secret
 from leadglass.cli.output import complain, console, print_json, print_rows, progress_bar, say
 from leadglass.errors import WrongUsage
@@ -82,6 +81,8 @@ def serve_command(
     ] = None,
 ) -> None:
     """Serve the archive until SIGTERM or Ctrl-C."""
+    # The doors take a third of the command's loading time, and no other verb needs them.
+    from leadglass.assemble.serving import Doors, Listening, serve
 
     def ready(listening: Listening) -> None:
         print(listening.line(), flush=True)

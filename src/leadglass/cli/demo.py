@@ -9,7 +9,6 @@ import typer
 from rich.text import Text
 
 from leadglass.cli.output import console, progress_bar
-from leadglass.demo.run import run
 from leadglass.wire.files.importing import Imported
 
 
@@ -38,4 +37,7 @@ class _Terminal:
 
 def demo(once: Annotated[bool, typer.Option("--once", help="End by itself.")] = False) -> None:
     """Everything in a temporary folder: a closed archive beside an open one, surveyed side by side."""
+    # No other verb needs it, nor the doors and the survey that it loads.
+    from leadglass.demo.run import run
+
     run(_Terminal(), once=once)

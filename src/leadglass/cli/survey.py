@@ -7,10 +7,6 @@ import typer
 
 from leadglass.cli.access import JsonOption
 from leadglass.cli.output import console, progress_bar, say
-from leadglass.survey.report import text
-from leadglass.survey.results import to_json
-from leadglass.survey.run import Progress
-from leadglass.survey.run import survey as run_survey
 from leadglass.survey.scope import ExposureLimit
 
 
@@ -29,6 +25,12 @@ def survey(
     as_json: JsonOption = False,
 ) -> None:
     """Measure exposure: counts, never a patient. Exits 1 when there are findings."""
+    # Loaded here, and the demo in its command: they take half a second that no start of the archive should wait for.
+    from leadglass.survey.report import text
+    from leadglass.survey.results import to_json
+    from leadglass.survey.run import Progress
+    from leadglass.survey.run import survey as run_survey
+
     with progress_bar() as bar:
         task = bar.add_task("survey", total=None)
 

@@ -64,6 +64,8 @@ class Serving:
 def run(show: Show, *, once: bool) -> None:
     """Tell the whole story in a temporary folder that is gone at the end; unless `once`, stay up until Ctrl-C."""
     started = time.monotonic()
+    # Whoever ends the demo by SIGTERM gets what Ctrl-C gives: nothing is left running, nothing left lying.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="leadglass-demo-") as name:
         folder = Path(name)
         show.heading("An archive that is closed by default")

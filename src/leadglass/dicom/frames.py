@@ -125,7 +125,7 @@ class _NativeFrames:
         skip, left = start - aligned, end - start
         for piece in pieces:
             given = piece[skip : skip + left]
-            skip = max(0, skip - len(piece))
+            skip = 0
             left -= len(given)
             if given:
                 yield given

@@ -107,7 +107,7 @@ def name_groups(value: str) -> tuple[str, str, str]:
 
 
 def _fold_name(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text)
+    decomposed = unicodedata.normalize("NFKD", text.strip(" \0"))
     # Classes from 200 up are marks above and below a letter: accents. The voicing marks of kana and the vowel signs of Indic scripts are
     # below that, and part of the spelling.
     bare = "".join(letter for letter in decomposed if unicodedata.combining(letter) < 200)

@@ -55,6 +55,7 @@ def render(results: Results) -> bytes:
         .render(
             results=results,
             totals=results.totals,
+            stopped_early=sum(result.records is not None and not result.records.exact for result in results.targets),
             steps=steps[:MAX_STEPS],
             steps_left_out=len(steps[MAX_STEPS:]),
             world=worldmap.world_map(results),
