@@ -1,4 +1,4 @@
-"""A reader of HOME that was written from docs/formats.md and docs/formats-trail.md alone, and accounts for every byte of every file.
+"""A reader of HOME that was written from docs/formats.md alone, and accounts for every byte of every file.
 
 What can be opened without a key is parsed whole; what is sealed is measured against the lengths that a sealed message can have, and its
 unsealed head is parsed. Nothing of leadglass is imported.

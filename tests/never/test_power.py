@@ -105,7 +105,7 @@ def whole(session: Session, number: int) -> bool:
 def entries_of(session: Session) -> list[dict[str, object]]:
     from leadglass.wire.control import verbs  # noqa: PLC0415 - as the command line asks
 
-    return list(verbs.run(session, "trail-show", {"last": 100000}))
+    return list(verbs.run(session, "trail-show", {"last": 100000, "who": None, "study": None}))
 
 
 def record(house: House, folder: Path, count: int) -> tuple[Recorded, Disk, list[Call]]:
