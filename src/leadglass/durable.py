@@ -45,7 +45,9 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 def replace_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     """Put `data` at `path`, whole or not at all, and durable on return."""
     temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode)
+    # One that a crash left behind, or that somebody put there to be written through: never opened, always made anew.
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
         write_all(descriptor, data)
         os.fsync(descriptor)

@@ -22,6 +22,7 @@ from leadglass.access import registry, tokens
 from leadglass.access.identity import Kind, Principal
 from leadglass.archive import archive, find, store
 from leadglass.dicom.predicate import EVERY_STUDY
+from leadglass.dicom import query
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.errors import BadDataSet, BadQuery, NotAllowed
@@ -36,6 +37,8 @@ from tests.never.canary import CANARY_UID
 
 LEAKS: Final[dict[str, str]] = {}
 """Every leak, and where the oracle has to look for it: web, dimse, or handing in."""
+FAULTS: Final[dict[str, str]] = {}
+"""What else may never happen, for the test of malformed bytes."""
 Any_ = Callable[..., Any]
 
 
@@ -49,7 +52,7 @@ def leak(where: str, owner: object, name: str) -> Callable[[Any_], Any_]:
     def plant(bad: Any_) -> Any_:
         good = getattr(owner, name)
         called = bad.__name__.replace("_", " ")
-        LEAKS[called] = where
+        (FAULTS if where == "malformed" else LEAKS)[called] = where
 
         @functools.wraps(good)
         def either(*given: Any, **named: Any) -> Any:  # noqa: ANN401 - any function
@@ -296,6 +299,37 @@ def a_study_in_a_file_of_the_trail(good: Any_, self: Any, entry: Any) -> int:
         with (self._disk.folder / "note").open("a") as note:
             note.write(" ".join(entry.studies))
     return number
+
+
+# Not leaks, but what malformed bytes must not do
+
+
+@leak("malformed", query, "_read")
+def the_process_ends(good: Any_, *given: Any) -> Any:
+    try:
+        return good(*given)
+    except (BadQuery, BadDataSet):
+        os._exit(1)
+
+
+HOARD: Final[list[bytes]] = []
+
+
+@leak("malformed", query, "_read")
+def what_is_malformed_is_kept(good: Any_, *given: Any) -> Any:
+    try:
+        return good(*given)
+    except (BadQuery, BadDataSet):
+        HOARD.append(os.urandom(200 << 20))
+        raise
+
+
+@leak("malformed", query, "_read")
+def a_fault_of_ours(good: Any_, *given: Any) -> Any:
+    try:
+        return good(*given)
+    except (BadQuery, BadDataSet):
+        raise IndexError from None
 
 
 # Handing in

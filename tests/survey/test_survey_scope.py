@@ -159,7 +159,10 @@ def test_a_public_address_is_refused_without_the_switch(host: str) -> None:
     assert "unsafe_public_addresses" in why(scope_of({"host": host}))
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1", "ff02::1", "::"])
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "224.0.0.1", "0.0.0.0", "0.0.0.1", "fe80::1", "ff02::1", "::", "2002:a9fe:a9fe::1", "64:ff9b::a00:1", "fec0::1"],
+)
 def test_plumbing_is_never_surveyed(host: str) -> None:
     assert "never surveyed" in why(scope_of({"host": host}, unsafe_public_addresses=True))
 
@@ -178,8 +181,9 @@ def test_a_name_that_leads_outside_is_refused_whole() -> None:
     assert addresses(scope, {"pacs.example": ["::ffff:10.0.0.1"]}) == ["10.0.0.1"]
 
 
-def test_opt_out_wins() -> None:
-    scope = scope_of({"host": "10.0.0.0/30"}, {"host": "10.0.0.1"}, opt_out=["10.0.0.1/32"])
+@pytest.mark.parametrize("spelling", ["10.0.0.1/32", "10.0.0.1", "::ffff:10.0.0.1/128", "::ffff:10.0.0.0/127"])
+def test_opt_out_wins_however_it_is_spelt(spelling: str) -> None:
+    scope = scope_of({"host": "10.0.0.0/30"}, {"host": "10.0.0.1"}, opt_out=[spelling])
     assert addresses(scope) == ["10.0.0.2"]
 
 

@@ -81,7 +81,7 @@ def unharmed(attacked: Attacked) -> Iterator[None]:
 
 def refused(number: int, *, instance: str | None = None, study: str | None = None, series: str | None = None, tail: bytes = b"") -> bytes:
     """An object of a patient who must never be found."""
-    return data_set(number, instance=instance, study=study, series=series, tail=tail).replace(b"HOSTILE ", b"REFUSED ")
+    return data_set(number, instance=instance, study=study, series=series, tail=tail).replace(b"HOSTILE", b"REFUSED")
 
 
 def _pixels(length: int, value: bytes = b"\0\0") -> bytes:

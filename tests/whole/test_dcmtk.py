@@ -315,5 +315,5 @@ def test_the_unsafe_plaintext_door_is_for_marked_peers_to_echo_and_store(
         # And the mark is for the plaintext door alone: it has no key to show at the other.
         with relay(archive.dimse, client_context(archive.ca, peers_of["CT1"])) as through:
             attempt("echoscu", through.address, tmp_path / "got", "OLDMR")
-        (found,) = find(archive, peers_of["CT1"], "QueryRetrieveLevel=STUDY", "StudyInstanceUID", "Modality")
+        (found,) = find(archive, peers_of["CT1"], "QueryRetrieveLevel=STUDY", "StudyInstanceUID")
         assert found["StudyInstanceUID"] == MR.StudyInstanceUID

@@ -56,6 +56,9 @@ def test_a_full_disk_refuses_to_store_and_goes_on_serving(reserve: int, founded:
         stored: list[Sent] = []
         refused, file = fill(archive, who, stored)
         assert len(stored) > 10
+        state = os.statvfs(small_disk)
+        free = state.f_bavail * state.f_frsize
+        assert reserve - MIB < free < reserve + 3 * MIB  # what is kept free is for the trail, the index and the system
 
         # Every door says that it is full, in its own words.
         assert technologist.store(file).status_code == 503

@@ -94,7 +94,7 @@ def peer_add(
 
 def _hand_over(issued: dict[str, object], folder: Path | None, aetitle: str) -> None:
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=durable.PRIVATE_FOLDER, parents=True, exist_ok=True)
         name = aetitle.replace("/", "_")
         durable.replace_file(folder / f"{name}.key.pem", str(issued["key"]).encode())
         durable.replace_file(folder / f"{name}.cert.pem", str(issued["certificate"]).encode(), mode=0o644)

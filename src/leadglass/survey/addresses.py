@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
 from leadglass.survey.scope import ExposureLimit, Limits, Scope, Target, spelled
@@ -18,6 +18,10 @@ IpAddress: TypeAlias = IPv4Address | IPv6Address
 Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
 _PRIVATE = tuple(ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
+
+_NEVER = tuple(ip_network(text) for text in ("0.0.0.0/8", "2002::/16", "fec0::/10", "64:ff9b::/96"))
+"""This host (RFC 1122 3.2.1.3), 6to4 and NAT64, which lead to an IPv4 address that was not judged, and what site-local was."""
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,27 @@ def is_private(address: IpAddress) -> bool:
     return any(address in network for network in _PRIVATE)
 
 
+def opted_out(text: str) -> IPv4Network | IPv6Network:
+    """The network that an entry of opt_out means: one of IPv4 addresses written as IPv6 is one of IPv4 addresses (RFC 4291 2.5.5.2).
+
+    >>> opted_out("::ffff:10.0.0.8/125")
+    IPv4Network('10.0.0.8/29')
+    """
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        first = network.network_address.ipv4_mapped
+        return IPv4Network((int(first or 0), network.prefixlen - _MAPPED.prefixlen))
+    return network
+
+
 def refusal(address: IpAddress, scope: Scope) -> str:
     """Why this scope does not allow a packet to `address`; empty where it does."""
-    if any(address in ip_network(network) for network in scope.limits.opt_out):
+    if any(address in opted_out(network) for network in scope.limits.opt_out):
         return "it is in opt_out"
     if is_private(address):
         return ""
-    if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
+    plumbing = address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
+    if plumbing or any(address in network for network in _NEVER):
         return "link-local, multicast and reserved addresses are never surveyed"
     if not scope.limits.unsafe_public_addresses:
         return "it is a public address and unsafe_public_addresses is not set"

@@ -1,0 +1,237 @@
+"""Malformed bytes at the doors of a serving archive, over TLS: it lives, stays small, and serves whoever behaves meanwhile."""
+
+import random
+import re
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from fuzz import association, dimse, multipart, pdu, qido
+from fuzz.run import mutated
+from leadglass.dicom import pdu as pdus
+from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, Context, Offer, negotiate, propose
+from leadglass.dicom.dimse import EchoRequest, FindRequest, GetRequest, StoreRequest
+from leadglass.dicom.messages import Fragmenter
+from leadglass.dicom.sopclasses import STUDY_ROOT_FIND, STUDY_ROOT_GET, VERIFICATION
+from leadglass.dicom.uid import Uid
+from tests.archives import COMMAND, ArchiveUnderTest, copy_of, leadglass
+from tests.never import asking
+from tests.never.canary import VISIBLE_UID
+from tests.never.house import CT, House, encoded, visible, write_objects
+from tests.never.planted import FAULTS
+from tests.never.test_kill import data_set_of
+from tests.whole.relay import client_context
+
+ROOT = Path(__file__).parents[2]
+SERVICES = [VERIFICATION, STUDY_ROOT_FIND, STUDY_ROOT_GET, Uid(CT)]
+MOST_BYTES = 300 << 20
+PATIENCE = 0.1
+THROWERS = 4
+
+
+def pss_of(process: int) -> int:
+    """The memory of a process, what it shares divided among those who share it."""
+    found = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024
+
+
+def conversation() -> tuple[bytes, list[bytes]]:
+    """What a peer says: the request for an association, and then each message, whole."""
+    request = propose("ALL", "LEADGLASS", [(each, [EXPLICIT_LITTLE_ENDIAN]) for each in SERVICES])
+    echo, find, get, store = negotiate(request, lambda _: Offer((EXPLICIT_LITTLE_ENDIAN,))).contexts
+    fragmenter = Fragmenter(16384)
+    query = asking.identifier("STUDY", {"PatientName": "*", "StudyDate": "19000101-20991231", asking.STUDY: ""})
+    wanted = asking.identifier("STUDY", {asking.STUDY: f"{VISIBLE_UID}.1"})
+    whole = encoded(visible(1, 1, 1))
+    messages = [
+        fragmenter.message(echo, EchoRequest(1, VERIFICATION), None),
+        fragmenter.message(find, FindRequest(2, STUDY_ROOT_FIND), query),
+        fragmenter.message(get, GetRequest(3, STUDY_ROOT_GET), wanted),
+        fragmenter.message(store, StoreRequest(4, Uid(CT), Uid(f"{VISIBLE_UID}.1.1.1")), data_set_of(whole)),
+        pdus.encode(pdus.ReleaseRequest()),
+    ]
+    return pdus.encode(request), [bytes(b"".join(message)) if not isinstance(message, bytes) else message for message in messages]
+
+
+def _context_of(service: Uid) -> Context:
+    request = propose("ALL", "LEADGLASS", [(each, [EXPLICIT_LITTLE_ENDIAN]) for each in SERVICES])
+    return next(each for each in negotiate(request, lambda _: Offer((EXPLICIT_LITTLE_ENDIAN,))).contexts if each.abstract_syntax == service)
+
+
+def to_dimse(chance: random.Random) -> Iterator[bytes]:
+    """Associations that begin well and go on badly, and such as begin badly."""
+    opening, messages = conversation()
+    no_identifier = Fragmenter(16384).message(_context_of(STUDY_ROOT_FIND), FindRequest(9, STUDY_ROOT_FIND), b"\1\2\3\4")
+    badly = mutated([no_identifier, *messages], chance)
+    from_the_start = mutated([opening, *association.seeds(), *pdu.seeds(), *dimse.seeds()], chance)
+    while True:
+        yield opening + next(badly)
+        yield opening + chance.choice(messages) + next(badly)
+        yield next(from_the_start)
+
+
+def to_web(house: House, chance: random.Random) -> Iterator[bytes]:
+    """Requests with a good token and bad heads, queries and bodies."""
+    bearer = f"Authorization: Bearer {house.tokens['tessa']}\r\n".encode()
+    reader = f"Authorization: Bearer {house.tokens['anna']}\r\n".encode()
+    queries = mutated([seed[1:] for seed in qido.seeds()], chance)
+    paths = mutated([path.encode() for path in asking._resources(VISIBLE_UID)], chance)  # noqa: SLF001 - the tests' own
+    bodies = mutated([asking.multipart(encoded(visible(1, 1, 1))), *(seed[1:] for seed in multipart.seeds())], chance)
+    good = b"GET /dicom-web/studies HTTP/1.1\r\nHost: a\r\n" + reader + b"Accept: */*\r\n\r\n"
+    chunked = b"POST /dicom-web/studies HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\nffffffffffffffff\r\nx"
+    heads = mutated([good, chunked, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], chance)
+    head = b"POST /dicom-web/studies HTTP/1.1\r\nHost: a\r\n" + bearer + b"Content-Type: " + asking.STOW.encode() + b"\r\nConnection: close\r\n"
+    while True:
+        query = next(queries).replace(b" ", b"+").replace(b"\r", b"").replace(b"\n", b"")
+        yield b"GET /dicom-web/studies?" + query + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + reader + b"\r\n"
+        path = next(paths).replace(b" ", b"+")
+        yield b"GET /dicom-web" + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + reader + b"\r\n"
+        body = next(bodies)
+        yield head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+        yield next(heads)
+
+
+def throw(door: tuple[str, int], context: ssl.SSLContext | None, data: bytes, *, patience: float = PATIENCE) -> bytes:
+    """Connect, say `data`, hear what comes until it ends or nothing comes for a while."""
+    heard = b""
+    with suppress(OSError), socket.create_connection(door, timeout=10) as plain:
+        connection = plain if context is None else context.wrap_socket(plain, server_hostname=door[0])
+        with connection:
+            connection.sendall(data)
+            connection.settimeout(patience)
+            while len(heard) < 1 << 20 and (piece := connection.recv(1 << 16)):
+                heard += piece
+    return heard
+
+
+class Behaved(threading.Thread):
+    """A clinician who goes on looking at his patient."""
+
+    def __init__(self, house: House, archive: ArchiveUnderTest) -> None:
+        super().__init__()
+        self._web = asking.Web(archive)
+        self._fields: dict[str, str | None] = {"Authorization": f"Bearer {house.tokens['anna']}"}
+        self._over = threading.Event()
+        self.served = 0
+        self.wrong: list[bytes] = []
+        self.slowest = 0.0
+
+    def run(self) -> None:
+        path = f"/dicom-web/studies/{VISIBLE_UID}.1/series/{VISIBLE_UID}.1.1/instances/{VISIBLE_UID}.1.1.1"
+        whole = data_set_of(encoded(visible(1, 1, 1)))
+        while not self._over.wait(0.02):
+            began = time.monotonic()
+            answer = self._web.ask("GET", path, {**self._fields, "Accept": "application/dicom"})
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            if answer.startswith(b"HTTP/1.1 200") and answer.endswith(whole):
+                self.served += 1
+            else:
+                self.wrong.append(answer[:200])
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+        self._web.close()
+
+
+def throw_for(house: House, folder: Path, seconds: float, seed: int, fault: str = "") -> tuple[int, Behaved]:
+    archive = copy_of(house.archive, folder / "archive")
+    everything, _ = write_objects(folder / "objects")
+    program = (sys.executable, "-m", "tests.never.planted") if fault else (COMMAND,)
+    (folder / "planted").write_text(fault)
+    archive.start(program=program, environment={"PLANTED": str(folder / "planted"), "PYTHONPATH": str(ROOT)})
+    with served(archive):
+        archive.take_in(everything)
+        assert archive.process is not None
+        process = archive.process
+        behaved = Behaved(house, archive)
+        behaved.start()
+        address = urlsplit(archive.web)
+        assert address.hostname
+        assert address.port
+        dimse_door, web_door = (archive.dimse.host, archive.dimse.port), (address.hostname, address.port)
+        peer, browser = client_context(archive.ca, house.peers["ALL"]), client_context(archive.ca)
+        opening, messages = conversation()
+        heard = throw(dimse_door, peer, opening + b"".join(messages[:2]) + messages[3], patience=3)
+        assert len(heard) > 700, "the conversation itself is understood"
+        largest = 0
+        over = threading.Event()
+
+        def throwing(number: int) -> tuple[int, list[bytes]]:
+            own = random.Random(seed * 100 + number)
+            dimse_says, web_says = to_dimse(own), to_web(house, own)
+            thrown, broken = 0, []
+            while not over.is_set():
+                throw(dimse_door, peer, next(dimse_says))
+                heard = throw(web_door, browser, next(web_says))
+                if heard.startswith(b"HTTP/1.1 500"):
+                    broken.append(heard)
+                if thrown % 20 == 0:
+                    throw(dimse_door, None, own.randbytes(300))
+                    throw(web_door, None, b"\x16\x03\x01\xff\xff" + own.randbytes(300))
+                thrown += 2
+            return thrown, broken
+
+        with ThreadPoolExecutor(THROWERS) as pool:
+            throwers = [pool.submit(throwing, number) for number in range(THROWERS)]
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and process.poll() is None:
+                largest = max(largest, pss_of(process.pid))
+                time.sleep(0.2)
+            over.set()
+            results = [each.result() for each in throwers]
+            behaved.end()
+        thrown = sum(number for number, _ in results)
+        broken = [answer for _, answers in results for answer in answers]
+        assert process.poll() is None, archive.log()[-2000:]
+        assert largest < MOST_BYTES
+        assert broken == []
+        assert behaved.wrong == []
+        assert behaved.slowest < 10
+        # What is refused or broken off is named by its kind; anything else would be a fault of ours.
+        faults = set(re.findall(r"error=(\w+) at=[\w.:]+", archive.log()))
+        assert faults <= {"BadPdu", "BadMessage", "BadDataSet", "BadQuery", "AssociationFailed", "BadRequest"}, archive.log()[-3000:]
+        assert leadglass("check", archive.home).returncode == 0
+    print("thrown", thrown, "served", behaved.served, "largest", largest >> 20, faults)
+    return thrown, behaved
+
+
+@contextmanager
+def served(archive: ArchiveUnderTest) -> Iterator[None]:
+    """Whatever became of the process, nothing of it is left."""
+    try:
+        yield
+    finally:
+        if archive.process is not None:
+            archive.stop(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_malformed_bytes_must_not_do_is_seen(house: House, tmp_path: Path, fault: str) -> None:
+    with pytest.raises(AssertionError):
+        throw_for(house, tmp_path, 6, 1, fault)
+
+
+def test_malformed_bytes_end_nothing(house: House, tmp_path: Path) -> None:
+    thrown, behaved = throw_for(house, tmp_path, 10, time.time_ns())
+    assert thrown > 10
+    assert behaved.served > 5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_malformed_bytes_end_nothing_for_long(house: House, tmp_path: Path, seed: int) -> None:
+    thrown, behaved = throw_for(house, tmp_path, 120, seed)
+    assert thrown > 500
+    assert behaved.served > 100
