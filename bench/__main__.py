@@ -1,9 +1,11 @@
 """`python -m bench`: side by side with Orthanc, on one disk, in one run (docs/benchmarks.md)."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,19 +58,30 @@ def main(words: Sequence[str] | None = None) -> int:
     if file_system(beside)[0] in _NO_DISK:
         print(f"{beside} is not on a disk; name a folder that is: --folder", file=sys.stderr)
         return 2
+    # Ended from outside, it still stops what it started and removes its folder.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     started = time.monotonic()
+    failed = []
     with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=beside) as name:
         folder = Path(name)
         chosen = arguments.names or list(_BENCHES)
         if any(each in _BENCHES for each in chosen):
             print(heading(folder, extent), flush=True)
         for each in chosen:
-            if each in _BENCHES:
-                _BENCHES[each](folder, extent)
-            else:
-                _ASIDE[each]()
-    print(f"\n{time.monotonic() - started:.0f} seconds in all")
-    return 0
+            try:
+                _run(each, folder, extent)
+            except Exception:  # noqa: BLE001 - whatever goes wrong in one bench, the others are still worth their figures
+                traceback.print_exc()
+                failed.append(each)
+    print(f"\n{time.monotonic() - started:.0f} seconds in all{'; failed: ' if failed else ''}{', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _run(name: str, folder: Path, extent: Extent) -> None:
+    if name in _BENCHES:
+        _BENCHES[name](folder, extent)
+    else:
+        _ASIDE[name]()
 
 
 if __name__ == "__main__":

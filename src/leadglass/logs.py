@@ -27,14 +27,24 @@ def event(level: int, name: str, *, who: PublicName | None = None, **fields: Fie
     _EVENTS.log(level, "%s", " ".join(words), extra={_NAME_OF_FIELD: True})
 
 
+def warn(sentence: str) -> None:
+    """Log a warning: a sentence of our source, without any field."""
+    event(logging.WARNING, sentence)
+
+
 def fault(name: str, error: BaseException) -> None:
     """Log that something broke: the exception's type and where in our code, never its message."""
+    _EVENTS.error("%s", f"{name} error={type(error).__name__} at={place_of(error)}", extra={_NAME_OF_FIELD: True})
+
+
+def place_of(error: BaseException) -> str:
+    """The file and line where `error` was raised."""
     place = "?"
     trace = error.__traceback__
     while trace is not None:
         place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
         trace = trace.tb_next
-    _EVENTS.error("%s", f"{name} error={type(error).__name__} at={place}", extra={_NAME_OF_FIELD: True})
+    return place
 
 
 class _Formatter(logging.Formatter):

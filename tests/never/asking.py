@@ -14,9 +14,9 @@ from urllib.parse import quote, urlsplit
 
 from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, propose
 from leadglass.dicom.dimse import StoreRequest, StoreResponse
-from leadglass.dicom.user_information import RoleSelection
 from leadglass.dicom.sopclasses import STUDY_ROOT_FIND, STUDY_ROOT_GET, VERIFICATION
 from leadglass.dicom.uid import Uid
+from leadglass.dicom.user_information import RoleSelection
 from leadglass.net.failures import AssociationFailed
 from leadglass.net.requestor import ClientAssociation, Dial, ProtocolFactory, connect, tcp
 from tests.archives import ArchiveUnderTest
@@ -212,7 +212,13 @@ def _wrong_searches() -> Iterator[str]:
         yield f"/studies?{wrong}"
     for wrong in (f"StudyDate={name}", f"includefield={name}", f"limit={number}", f"offset={number}", f"fuzzymatching={number}"):
         yield f"/studies?{wrong}"
-    for wrong in (f"{name}=1", f"{STUDY}={number}", f"PatientID={number}&PatientID={number}", f"ModalitiesInStudy={name}", f"accept={name}"):
+    for wrong in (
+        f"{name}=1",
+        f"{STUDY}={number}",
+        f"PatientID={number}&PatientID={number}",
+        f"ModalitiesInStudy={name}",
+        f"accept={name}",
+    ):
         yield f"/studies?{wrong}"
     yield f"/studies/{name}/series"
     yield f"/studies/{CANARY_UID}.1/series/{number}/instances?limit={number}"
@@ -353,7 +359,11 @@ class Dimse:
 
         def tapping(dial: Dial) -> Dial:
             async def dialled(factory: ProtocolFactory) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-                return await dial(lambda: taps.append(_Tap(factory())) or taps[-1])
+                def tapped() -> asyncio.BaseProtocol:
+                    taps.append(_Tap(factory()))
+                    return taps[-1]
+
+                return await dial(tapped)
 
             return dialled
 
@@ -394,7 +404,6 @@ class _Told:
         self.exchanges.append(Exchange(f"dimse {self.who} {name}", received, forbidden, self.told))
 
 
-
 _Talk = Callable[[ClientAssociation, _Told], Awaitable[None]]
 
 
@@ -418,7 +427,8 @@ _VRS: Final = dict.fromkeys(_TAGS, "LO") | {
     "StudyDate": "DA", "StudyTime": "TM", "AccessionNumber": "SH", "Modality": "CS", "ModalitiesInStudy": "CS",
     "SOPClassesInStudy": "UI", "ReferringPhysicianName": "PN", "SOPClassUID": "UI", INSTANCE: "UI", "PatientName": "PN",
     "PatientBirthDate": "DA", "PatientSex": "CS", STUDY: "UI", SERIES: "UI", "StudyID": "SH", "InstanceNumber": "IS",
-    "NumberOfStudyRelatedSeries": "IS", "NumberOfStudyRelatedInstances": "IS", "NumberOfPatientRelatedStudies": "IS", "NumberOfFrames": "IS",
+    "NumberOfStudyRelatedSeries": "IS", "NumberOfStudyRelatedInstances": "IS", "NumberOfPatientRelatedStudies": "IS",
+    "NumberOfFrames": "IS",
 }  # fmt: skip
 _LEVELS: Final = {"STUDY": (), "SERIES": (STUDY,), "IMAGE": (STUDY, SERIES)}
 
@@ -533,10 +543,10 @@ def _parsed(whole: bytes) -> tuple[str, str, bytes]:
 
 
 def by_handing_in(house: House, archive: ArchiveUnderTest, number: int) -> list[Exchange]:
-    """Objects that clash with hidden ones, by both doors; the sender must learn nothing. `number`, 1 to 4, is used once for each archive."""
+    """Objects that clash with hidden ones, by both doors; the sender must learn nothing. Each `number`, 1 to 12, once for an archive."""
     dimse = Dimse(archive)
     told = frozenset({CANARY_UID, VISIBLE_UID})
-    aside = conflicting(number)
+    aside = conflicting(2 * number - 1)
     stranger = hidden(1, 9, number, PatientID="SOMEBODY-ELSE", PatientName="Somebody^Else", StudyDescription="", AccessionNumber="")
     aside.append(("another patient's study", encoded(stranger)))
 
@@ -546,17 +556,17 @@ def by_handing_in(house: House, archive: ArchiveUnderTest, number: int) -> list[
 
     async def refused(association: ClientAssociation, heard: _Told) -> None:
         heard.told = told
-        await _send(association, heard, conflicting(number) + [("own", encoded(visible(1, 1, 1)))])
+        await _send(association, heard, [*conflicting(2 * number - 1), ("own", encoded(visible(1, 1, 1)))])
 
     asyncio.run(dimse.talk("STORER", talk, house.peers["STORER"], calling="STORER"))
     asyncio.run(dimse.talk("ALL", refused, house.peers["ALL"], calling="ALL"))
     exchanges = dimse.exchanges
     web = Web(archive)
     bearer: dict[str, str | None] = {"Authorization": f"Bearer {house.tokens['tessa']}", "Content-Type": STOW}
-    for name, whole in conflicting(number + 4):
+    for name, whole in conflicting(2 * number):
         answer = web.ask("POST", "/dicom-web/studies", bearer, multipart(whole))
         exchanges.append(Exchange(f"tessa POST {name}", answer, told=told))
-    whole = encoded(hidden(4, 1, number + 4))
+    whole = encoded(hidden(4, 1, 2 * number))
     for path in (f"/studies/{CANARY_UID}.4", f"/studies/{CANARY_UID}.1", f"/studies/{MISSING_UID}.1"):
         exchanges.append(Exchange(f"tessa POST {path}", web.ask("POST", "/dicom-web" + path, bearer, multipart(whole)), told=told))
     broken = whole[:-3000]

@@ -159,7 +159,7 @@ def _reserve(path: Path, _: Walk) -> None:
 
 def _leaf(data: _Reader) -> None:
     require(data.number(1) == 1, data.path, "another version of a leaf")
-    require(data.number(1) in range(1, 11), data.path, "another kind of leaf")
+    require(data.number(1) in range(1, 13), data.path, "another kind of leaf")
     require(1_600_000_000 < data.number(8) / 1e9 < 4_000_000_000, data.path, "not a time")
     data.take(32)
 
@@ -229,12 +229,15 @@ _FILES: Final[tuple[tuple[str, Callable[[Path, Walk], None]], ...]] = (
     (rf"trail/sealed/{_N}", _records),
     (rf"trail/tile/entries/{_N}", _bundle),
     (rf"trail/tile/\d{{1,2}}/{_N}", _tile),
-    (r"access/(?:users|peers|tokens)\.sealed", _sealed_file),
+    (r"access/(?:users|peers|tokens|anchor)\.sealed", _sealed_file),
     (r"tls/ca\.key\.sealed", _sealed_file),
     (r"tls/(?:ca\.cert|server\.cert|trusted)\.pem", _certificates),
     (r"tls/server\.key\.pem", _encrypted_key),
 )
-_FOLDERS: Final = rf"keys|tls|access|blobs|blobs/incoming|blobs/\d{{3}}|blobs/\d{{3}}/\d{{3}}|index|trail|trail/(?:sealed|tile|tile/entries|tile/\d{{1,2}})(?:/x\d{{3}})*"
+_FOLDERS: Final = (
+    r"keys|tls|access|blobs|blobs/incoming|blobs/\d{3}|blobs/\d{3}/\d{3}|index|trail|"
+    r"trail/(?:sealed|tile|tile/entries|tile/\d{1,2})(?:/x\d{3})*"
+)
 
 
 def walk(home: Path) -> Walk:

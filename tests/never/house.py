@@ -95,45 +95,45 @@ def encoded(made: Dataset, transfer_syntax: UID = ExplicitVRLittleEndian) -> byt
 
 
 def visible(study: int, series: int, instance: int, **values: object) -> Dataset:
-    usual: dict[str, object] = dict(
-        PatientName=canary.VISIBLE_NAME,
-        PatientID=canary.VISIBLE_ID,
-        PatientSex="F",
-        StudyDate=canary.VISIBLE_DATE,
-        AccessionNumber=f"{canary.VISIBLE_ACCESSION}",
-        InstitutionName="OFFENES HAUS",
-        StudyInstanceUID=f"{canary.VISIBLE_UID}.{study}",
-        SeriesInstanceUID=f"{canary.VISIBLE_UID}.{study}.{series}",
-        SOPInstanceUID=f"{canary.VISIBLE_UID}.{study}.{series}.{instance}",
-        InstanceNumber=str(instance),
-        SeriesNumber=str(series),
-        PixelData=canary.VISIBLE_PIXELS,
-    )
+    usual: dict[str, object] = {
+        "PatientName": canary.VISIBLE_NAME,
+        "PatientID": canary.VISIBLE_ID,
+        "PatientSex": "F",
+        "StudyDate": canary.VISIBLE_DATE,
+        "AccessionNumber": f"{canary.VISIBLE_ACCESSION}",
+        "InstitutionName": "OFFENES HAUS",
+        "StudyInstanceUID": f"{canary.VISIBLE_UID}.{study}",
+        "SeriesInstanceUID": f"{canary.VISIBLE_UID}.{study}.{series}",
+        "SOPInstanceUID": f"{canary.VISIBLE_UID}.{study}.{series}.{instance}",
+        "InstanceNumber": str(instance),
+        "SeriesNumber": str(series),
+        "PixelData": canary.VISIBLE_PIXELS,
+    }
     return data_set(**{**usual, **values})
 
 
 def hidden(study: int, series: int, instance: int, **values: object) -> Dataset:
-    usual: dict[str, object] = dict(
-        SOPClassUID=MR,
-        Modality="MR",
-        PatientName=canary.CANARY_NAME,
-        PatientID=canary.CANARY_ID,
-        PatientBirthDate=canary.CANARY_BIRTH,
-        StudyDate=canary.CANARY_DATE,
-        SeriesDate=canary.CANARY_DATE,
-        ContentDate=canary.CANARY_DATE,
-        AccessionNumber=canary.CANARY_ACCESSION,
-        ReferringPhysicianName=canary.CANARY_PHYSICIAN,
-        StudyDescription=canary.CANARY_DESCRIPTION,
-        SeriesDescription=canary.CANARY_DESCRIPTION,
-        InstitutionName=canary.CANARY_WARD,
-        StudyInstanceUID=f"{canary.CANARY_UID}.{study}",
-        SeriesInstanceUID=f"{canary.CANARY_UID}.{study}.{series}",
-        SOPInstanceUID=f"{canary.CANARY_UID}.{study}.{series}.{instance}",
-        InstanceNumber=str(instance),
-        SeriesNumber=str(series),
-        PixelData=canary.CANARY_PIXELS,
-    )
+    usual: dict[str, object] = {
+        "SOPClassUID": MR,
+        "Modality": "MR",
+        "PatientName": canary.CANARY_NAME,
+        "PatientID": canary.CANARY_ID,
+        "PatientBirthDate": canary.CANARY_BIRTH,
+        "StudyDate": canary.CANARY_DATE,
+        "SeriesDate": canary.CANARY_DATE,
+        "ContentDate": canary.CANARY_DATE,
+        "AccessionNumber": canary.CANARY_ACCESSION,
+        "ReferringPhysicianName": canary.CANARY_PHYSICIAN,
+        "StudyDescription": canary.CANARY_DESCRIPTION,
+        "SeriesDescription": canary.CANARY_DESCRIPTION,
+        "InstitutionName": canary.CANARY_WARD,
+        "StudyInstanceUID": f"{canary.CANARY_UID}.{study}",
+        "SeriesInstanceUID": f"{canary.CANARY_UID}.{study}.{series}",
+        "SOPInstanceUID": f"{canary.CANARY_UID}.{study}.{series}.{instance}",
+        "InstanceNumber": str(instance),
+        "SeriesNumber": str(series),
+        "PixelData": canary.CANARY_PIXELS,
+    }
     return data_set(**{**usual, **values})
 
 
@@ -154,7 +154,7 @@ def write_objects(folder: Path) -> tuple[list[Path], list[Path]]:
         ("v211", encoded(visible(2, 1, 1, StudyDate="20190410"))),
         ("v221", encoded(visible(2, 2, 1, StudyDate="20190410", NumberOfFrames="2", PixelData=canary.VISIBLE_PIXELS * 2))),
         # For conflicts: each is met once.
-        *((f"h41{number}", encoded(hidden(4, 1, number))) for number in range(1, 9)),
+        *((f"h41{number}", encoded(hidden(4, 1, number))) for number in range(1, 25)),
     ]
     folder.mkdir(parents=True)
     paths = []
@@ -228,5 +228,3 @@ def _earlier(*arguments: str | Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-

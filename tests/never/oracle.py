@@ -30,7 +30,11 @@ class Twins:
         """Remove what a leak left lying: files that the archive did not have when it began to serve, blobs and the trail apart."""
         for path in self.temporary.iterdir():
             path.unlink()
-        for path in (self.holding.home / "cache", self.holding.home / "trail" / "note", *(self.holding.home / "blobs" / "incoming").iterdir()):
+        for path in (
+            self.holding.home / "cache",
+            self.holding.home / "trail" / "note",
+            *(self.holding.home / "blobs" / "incoming").iterdir(),
+        ):
             path.unlink(missing_ok=True)
         self.holding.home.with_name("serve.log").write_text("")
 
@@ -59,7 +63,7 @@ def twins(
     for archive in made:
         archive.start(program=program, environment=places)
     try:
-        yield Twins(house, *made, temporary, planted)
+        yield Twins(house, made[0], made[1], temporary, planted)
     finally:
         for archive in made:
             archive.stop()
@@ -74,9 +78,8 @@ def leaks(exchanges: Iterable[Exchange]) -> list[str]:
     for forbidden, group in groups.items():
         # All at once first: where nothing is in the whole, nothing is in a part.
         if found_in(b"\0".join(each.received for each in group), forbidden):
-            for each in group:
-                if what := found_in(each.received, forbidden) - each.told:
-                    found.append(f"{each.name}: {sorted(what)}")
+            told = ((each.name, found_in(each.received, forbidden) - each.told) for each in group)
+            found += [f"{name}: {sorted(what)}" for name, what in told if what]
     return found
 
 
@@ -101,5 +104,8 @@ def alike(received: bytes) -> bytes:
 
 def differences(holding: Iterable[Exchange], lacking: Iterable[Exchange]) -> list[str]:
     """Every question that the twins answer differently."""
-    return [f"{one.name}: {alike(one.received)[:300]!r} / {alike(other.received)[:300]!r}" for one, other in zip(holding, lacking, strict=True)
-            if (one.name, alike(one.received)) != (other.name, alike(other.received))]
+    return [
+        f"{one.name}: {alike(one.received)[:300]!r} / {alike(other.received)[:300]!r}"
+        for one, other in zip(holding, lacking, strict=True)
+        if (one.name, alike(one.received)) != (other.name, alike(other.received))
+    ]

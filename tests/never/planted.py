@@ -1,3 +1,4 @@
+# ruff: noqa: ANN401, SLF001 - each leak takes the place of a function of any type, and reaches where no door may
 """The real command line with leaks in it, for the oracle to find: `python -m tests.never.planted serve HOME ...`.
 
 The file that the environment calls PLANTED names the one leak that is open; without it, this is leadglass. Each leak is one thing done
@@ -21,8 +22,9 @@ from leadglass import cli, logs
 from leadglass.access import registry, tokens
 from leadglass.access.identity import Kind, Principal
 from leadglass.archive import archive, find, store
-from leadglass.dicom.predicate import EVERY_STUDY
 from leadglass.dicom import query
+from leadglass.dicom.jsonmodel import json_chunks
+from leadglass.dicom.predicate import EVERY_STUDY
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.errors import BadDataSet, BadQuery, NotAllowed
@@ -39,6 +41,8 @@ LEAKS: Final[dict[str, str]] = {}
 """Every leak, and where the oracle has to look for it: web, dimse, or handing in."""
 FAULTS: Final[dict[str, str]] = {}
 """What else may never happen, for the test of malformed bytes."""
+PLANTING: Final = "PLANTED" in os.environ
+"""Whoever imports this for the names of the leaks gets no leak."""
 Any_ = Callable[..., Any]
 
 
@@ -55,10 +59,11 @@ def leak(where: str, owner: object, name: str) -> Callable[[Any_], Any_]:
         (FAULTS if where == "malformed" else LEAKS)[called] = where
 
         @functools.wraps(good)
-        def either(*given: Any, **named: Any) -> Any:  # noqa: ANN401 - any function
+        def either(*given: Any, **named: Any) -> Any:
             return bad(good, *given, **named) if open_leak() == called else good(*given, **named)
 
-        setattr(owner, name, either)
+        if PLANTING:
+            setattr(owner, name, either)
         return bad
 
     return plant
@@ -82,7 +87,7 @@ async def metadata_without_the_predicate(_: Any_, call: Any) -> Response:
     body = b"["
     for row in call.session._vault.instances(Selection(studies=(call.uid("study"),)), EVERY_STUDY):
         with call.session._vault.open_object(row) as stored:
-            body += b"".join(wado.json_chunks(stored.reader, row.transfer_syntax, str))
+            body += b"".join(json_chunks(stored.reader, row.transfer_syntax, str))
     return Response(body + b"]", media_type="application/dicom+json")
 
 
@@ -143,8 +148,8 @@ def more_results_than_there_are_to_see(good: Any_, call: Any, query: Query) -> t
 
 
 def exists(call: Any) -> list[Any]:
-    uids = [call.uid(name) for name in ("study", "series", "instance")]
-    selection = Selection(*(tuple(filter(None, [uid])) for uid in uids))
+    study, series, instance = (tuple(filter(None, [call.uid(name)])) for name in ("study", "series", "instance"))
+    selection = Selection(studies=study, series=series, instances=instance)
     return list(call.session._vault.instances(selection, EVERY_STUDY))
 
 
@@ -191,7 +196,8 @@ def _fetch_and_count(self: Any, selection: Selection) -> Any:
     return fetched
 
 
-archive.Session.fetch = _fetch_and_count  # type: ignore[method-assign] # that is what this file is for
+if PLANTING:
+    archive.Session.fetch = _fetch_and_count  # type: ignore[method-assign] # that is what this file is for
 
 
 @leak("dimse", dimse_find, "_answers")
@@ -227,7 +233,7 @@ def a_name_in_base64_in_a_header(good: Any_, call: Any, selection: Selection, ma
 
 
 @leak("web", wado, "_begin")
-def a_name_in_UTF_16(good: Any_, call: Any, selection: Selection, make: Any) -> Response:
+def a_name_in_wide_characters(good: Any_, call: Any, selection: Selection, make: Any) -> Response:
     answer: Response = good(call, selection, make)
     return Response(f"not found: {name_of(call)}".encode("utf-16"), 404) if answer.status_code == 404 else answer
 
@@ -320,7 +326,7 @@ def what_is_malformed_is_kept(good: Any_, *given: Any) -> Any:
     try:
         return good(*given)
     except (BadQuery, BadDataSet):
-        HOARD.append(os.urandom(200 << 20))
+        HOARD.append(os.urandom(350 << 20))
         raise
 
 
@@ -358,7 +364,8 @@ def _noting_conflicts(self: Any) -> StoreResult:
     return result
 
 
-store.Deposit.commit = _noting_conflicts  # type: ignore[method-assign]
+if PLANTING:
+    store.Deposit.commit = _noting_conflicts  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     cli.main()

@@ -9,7 +9,10 @@ from pathlib import Path
 from tests.archives import COMMAND, ArchiveUnderTest
 from tests.vault.powerloss import CALLS, strace_command
 
-TRACED = f"{CALLS},sendto,sendmsg,fallocate,pwritev,pwritev2,writev,copy_file_range,renameat,renameat2,unlinkat,mkdirat,link,linkat,symlink,dup,dup2,fork,vfork"
+TRACED = (
+    f"{CALLS},sendto,sendmsg,fallocate,pwritev,pwritev2,writev,copy_file_range,"
+    "renameat,renameat2,unlinkat,mkdirat,link,linkat,symlink,dup,dup2,fork,vfork"
+)
 """What the replay knows; and what it does not, so that a test sees when the archive begins to use it."""
 KNOWN = frozenset(CALLS.split(","))
 
@@ -64,7 +67,7 @@ class Recorded:
 
     def start(self) -> None:
         command = strace_command(self.trace, TRACED)
-        program = (*command[:1], "-D", "-ttt", *command[1:], COMMAND)
+        program: tuple[str | Path, ...] = (*command[:1], "-D", "-ttt", *command[1:], COMMAND)
         self.archive.start(program=program, environment={"PYTHONDONTWRITEBYTECODE": "1"})
 
     def promise(self, what: str) -> None:

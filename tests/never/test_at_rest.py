@@ -1,22 +1,17 @@
 """Nothing of a patient lies anywhere unsealed, every byte under HOME is of a documented format, and nothing is written elsewhere."""
 
-import os
 import re
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests import peers
 from tests.archives import COMMAND, ArchiveUnderTest, copy_of, leadglass
 from tests.never import asking
 from tests.never.canary import CANARY, VISIBLE, found_in, found_under
-from tests.never.formats import NotDocumentedError, Walk, walk
+from tests.never.formats import NotDocumentedError, walk
 from tests.never.house import House, encoded, hidden, write_objects
 from tests.vault.powerloss import strace_command
 
@@ -81,22 +76,28 @@ def test_the_walk_stops_at_whatever_is_not_documented(house: House, tmp_path: Pa
         with pytest.raises(NotDocumentedError):
             walk(archive.home)
         (folder / "note").unlink()
-    missed=[]
+    missed = set()
     for path in [path for path in archive.home.rglob("*") if path.is_file()]:
         whole = path.read_bytes()
         path.write_bytes(whole + b"x")
         try:
             walk(archive.home)
-            missed.append(path)
-        except NotDocumentedError: pass
+        except NotDocumentedError:
+            pass
+        else:
+            missed.add(path)
         path.write_bytes(whole)
     walk(archive.home)
-    print("MISSED", missed)
+    # What is sealed as a whole can be measured, not read, without its key: a byte more is found by whoever opens it (`leadglass check`).
+    assert all(path.suffix == ".sealed" or path.parent.parent.parent.name == "blobs" for path in missed), missed
 
 
-_WRITES = "write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg,sendfile,splice,copy_file_range,mmap,openat,open,creat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,memfd_create"
+_WRITES = (
+    "write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg,sendfile,splice,copy_file_range,mmap,openat,open,creat,"
+    "rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,memfd_create"
+)
 _OPENED = re.compile(r'open(?:at)?\((?:AT_FDCWD<[^>]*>|\d+<[^>]*>)?,? ?"((?:\\x[0-9a-f]{2})*)", ([A-Z_|0-9a-z]+)')
-_WRITTEN = re.compile(r'^\d+ +(?:p?writev?2?(?:64)?|send(?:to|msg|mmsg)|sendfile|splice|copy_file_range)\(\d+<((?:[^<>]|<[^<>]*>)*)>')
+_WRITTEN = re.compile(r"^\d+ +(?:p?writev?2?(?:64)?|send(?:to|msg|mmsg)|sendfile|splice|copy_file_range)\(\d+<((?:[^<>]|<[^<>]*>)*)>")
 
 
 def test_nothing_is_written_outside_home(house: House, tmp_path: Path, places: dict[str, str]) -> None:

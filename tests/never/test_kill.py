@@ -1,4 +1,4 @@
-"""Acknowledged means kept: `serve` is killed at random moments while objects come in by every door, and nothing that it promised is missing."""
+"""Acknowledged means kept: `serve` is killed at random moments while objects come in, and nothing that it promised is missing."""
 
 import asyncio
 import io
@@ -159,7 +159,9 @@ def kill_and_look(house: House, folder: Path, times: int, chance: random.Random)
         first += len(senders.begun)
     assert leadglass("check", archive.home).returncode == 0
     assert leadglass("trail", "verify", archive.home).returncode == 0
-    stored = {uid for entry in archive.trail() if entry.get("action") == "store" and entry.get("outcome") == "done" for uid in entry["studies"]}
+    stored = {
+        uid for entry in archive.trail() if entry.get("action") == "store" and entry.get("outcome") == "done" for uid in entry["studies"]
+    }
     assert {uids_of(number)[0] for number in promised} <= stored
     archive.stop()
     return len(promised)

@@ -55,7 +55,9 @@ def elsewhere(url: str) -> Callable[[Asked], None]:
     def answer(asked: Asked) -> None:
         path = asked.path.partition("?")[0]
         if path.endswith(("/studies", "/series", "/instances")):
-            asked.answer(json.dumps([row]).encode(), "application/dicom+json", headers={"Link": f"<{url}>; rel=next", "Content-Location": url})
+            asked.answer(
+                json.dumps([row]).encode(), "application/dicom+json", headers={"Link": f"<{url}>; rel=next", "Content-Location": url}
+            )
         else:
             asked.answer(b"", status=307, headers={"Location": url})
 

@@ -15,6 +15,7 @@ def test_the_twins_answer_alike(asked: tuple[list[Exchange], list[Exchange]]) ->
 
 def test_the_twins_take_alike_what_clashes_with_the_hidden_patient(pair: Twins) -> None:
     """Last, because the one keeps aside what the other stores: whoever may find it later sees that there was no clash."""
+    holding: list[Exchange] = []
     for number in (1, 2):
         holding, lacking = pair.ask(lambda house, archive, number=number: asking.by_handing_in(house, archive, number))  # type: ignore[misc] # the number of this round
         assert differences(holding, lacking) == []

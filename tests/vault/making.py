@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leadglass.dicom.header import Header, scan
+from leadglass.dicom.predicate import EVERY_STUDY, StudyPredicate
 from leadglass.dicom.syntax import EXPLICIT_LITTLE_ENDIAN
 from leadglass.dicom.uid import Uid
 from leadglass.seal.rootkey import RecoveryKey, RootKey
+from leadglass.vault.deposit import Deposit
 from leadglass.vault.keys import Keys
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import StoreResult
@@ -108,9 +110,15 @@ class Archive:
         self.close()
         return self.open()
 
-    def store(self, data: bytes, transfer_syntax: Uid = EXPLICIT_LITTLE_ENDIAN, *, piece: int = 1 << 20) -> StoreResult:
+    def begin(self, data: bytes, transfer_syntax: Uid = EXPLICIT_LITTLE_ENDIAN, predicate: StudyPredicate = EVERY_STUDY) -> Deposit:
+        """Begin to deposit a data set, of which no byte is written yet."""
+        return self.vault.deposit(header_of(data, transfer_syntax), transfer_syntax, predicate, route="test", sender={"aet": "TEST"})
+
+    def store(
+        self, data: bytes, transfer_syntax: Uid = EXPLICIT_LITTLE_ENDIAN, predicate: StudyPredicate = EVERY_STUDY, *, piece: int = 1 << 20
+    ) -> StoreResult:
         """Deposit a whole data set in pieces."""
-        deposit = self.vault.deposit(header_of(data, transfer_syntax), transfer_syntax, route="test", sender={"aet": "TEST"})
+        deposit = self.begin(data, transfer_syntax, predicate)
         for at in range(0, len(data), piece):
             deposit.write(data[at : at + piece])
         return deposit.commit()

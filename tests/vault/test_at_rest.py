@@ -81,7 +81,7 @@ def work_on(archive: Archive) -> None:
         archive.store(planted(number), piece=100_000)
     archive.store(planted(1))
     archive.store(planted(1)[:-2] + b"!!")
-    broken_off = archive.vault.deposit(header_of(planted(9)), Uid("1.2.840.10008.1.2.1"), route="test")
+    broken_off = archive.vault.deposit(header_of(planted(9)), Uid("1.2.840.10008.1.2.1"), EVERY_STUDY, route="test")
     broken_off.write(planted(9)[:500_000])
     wanted = Query(
         Level.IMAGE, {"PatientName": parse_match("PatientName", "xylo*")}, ("PatientName", "StudyDescription", "ModalitiesInStudy")

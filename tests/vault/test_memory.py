@@ -26,7 +26,7 @@ archive = Archive(Path(sys.argv[1])).open()
 head = data_set(b"")[:-4] + struct.pack("<I", length)
 chunk = bytes(range(256)) * 512
 began = time.perf_counter()
-deposit = archive.vault.deposit(header_of(data_set()), EXPLICIT_LITTLE_ENDIAN, route="test")
+deposit = archive.vault.deposit(header_of(data_set()), EXPLICIT_LITTLE_ENDIAN, EVERY_STUDY, route="test")
 deposit.write(head)
 for _ in range(length // len(chunk)):
     deposit.write(chunk)

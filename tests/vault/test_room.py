@@ -57,7 +57,7 @@ def test_below_the_reserve_nothing_is_begun_and_reading_goes_on(small_disk: Path
     (small_disk / "ballast").write_bytes(bytes(MEBI))
     time.sleep(0.3)
     with pytest.raises(NoRoom, match="reserve"):
-        archive.vault.deposit(header_of(object_of(99, 10)), EXPLICIT_LITTLE_ENDIAN, route="test")
+        archive.vault.deposit(header_of(object_of(99, 10)), EXPLICIT_LITTLE_ENDIAN, EVERY_STUDY, route="test")
     assert files(small_disk) == before
     assert len(list(archive.vault.find(IMAGES, EVERY_STUDY))) == stored
     assert list(archive.vault.check()) == []

@@ -124,8 +124,8 @@ def archives(draw: st.DrawFn) -> list[Entry]:
             Uid(uids["SOPInstanceUID"]),
             Uid(uids["SOPClassUID"]),
         )
-        received = draw(st.integers(0, 3))
-        entries.append(Entry(header, EXPLICIT_LITTLE_ENDIAN, 10, received, BlobPlace(0, os.urandom(16)), b"k" * 16))
+        committed = draw(st.integers(0, 3))
+        entries.append(Entry(header, EXPLICIT_LITTLE_ENDIAN, 10, 0, committed, BlobPlace(0, os.urandom(16)), b"k" * 16))
     return entries
 
 
@@ -322,7 +322,7 @@ def entry_of(number: int, study: int, series: int, **values: str) -> Entry:
         "SOPClassUID": "1.2.840.1",
     }
     header = Header(MappingProxyType({**values, **uids}), *(Uid(uid) for uid in uids.values()))
-    return Entry(header, EXPLICIT_LITTLE_ENDIAN, 10, number, BlobPlace(0, os.urandom(16)), b"k" * 16)
+    return Entry(header, EXPLICIT_LITTLE_ENDIAN, 10, 0, number, BlobPlace(0, os.urandom(16)), b"k" * 16)
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}\\OT", " {}\u2003"], ids=["plain", "several values", "odd spaces"])

@@ -183,7 +183,7 @@ def test_rotating_keys_leaves_every_object_readable(archive: Archive) -> None:
 
 def test_an_abandoned_deposit_never_was(archive: Archive) -> None:
     data = data_set(bytes(600_000))
-    deposit = archive.vault.deposit(header_of(data), EXPLICIT_LITTLE_ENDIAN, route="test")
+    deposit = archive.vault.deposit(header_of(data), EXPLICIT_LITTLE_ENDIAN, EVERY_STUDY, route="test")
     deposit.write(data[:500_000])
     deposit.abandon()
     deposit.abandon()
@@ -200,7 +200,7 @@ def test_an_abandoned_deposit_never_was(archive: Archive) -> None:
 def test_a_deposit_that_was_compared_and_abandoned_changes_nothing(archive: Archive) -> None:
     data = data_set(bytes(600_000))
     archive.store(data)
-    deposit = archive.vault.deposit(header_of(data), EXPLICIT_LITTLE_ENDIAN, route="test")
+    deposit = archive.vault.deposit(header_of(data), EXPLICIT_LITTLE_ENDIAN, EVERY_STUDY, route="test")
     deposit.write(data[:300_000])
     deposit.abandon()
     assert stored_bytes(archive) == [data]
@@ -213,7 +213,7 @@ def at_once(archive: Archive, objects: list[bytes]) -> list[StoreResult]:
     ready = threading.Barrier(len(objects))
 
     def store(data: bytes) -> None:
-        deposit = archive.vault.deposit(header_of(data), EXPLICIT_LITTLE_ENDIAN, route="test")
+        deposit = archive.vault.deposit(header_of(data), EXPLICIT_LITTLE_ENDIAN, EVERY_STUDY, route="test")
         deposit.write(data)
         ready.wait()
         results.append(deposit.commit())

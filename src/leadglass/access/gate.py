@@ -217,8 +217,12 @@ class Gate:
     def _catch_up(self, *, closing: bool = False) -> None:
         """Queue what waits to be told: grants that were dropped, minutes of strangers that are over."""
         self._untold.extend(self._denials.due(self._clock(), closing=closing))
-        while self._untold:
-            entry = self._untold.popleft()
+        while True:
+            try:
+                entry = self._untold.popleft()
+            except IndexError:
+                # Empty, or another thread told the last.
+                return
             try:
                 self._trail.append(entry)
             except TrailUnwritable:

@@ -23,7 +23,7 @@ from leadglass.access.identity import (
     spki_pin,
 )
 from leadglass.access.peers import UNPROVEN, Peer, Peers
-from leadglass.access.sealed import SealedFile
+from leadglass.access.sealed import Changing, SealedFile
 from leadglass.access.tokens import Token, Tokens
 from leadglass.durable import make_folder
 from leadglass.errors import NotIdentified, WrongUsage
@@ -62,9 +62,11 @@ class Registry:
         self._clock = clock
         self._owner_uid = owner_uid
         self._listeners: list[Listener] = []
-        self.accounts = Accounts(_file(folder, key, archive_id, "users"), clock)
-        self.peers = Peers(_file(folder, key, archive_id, "peers"), clock)
-        self.tokens = Tokens(_file(folder, key, archive_id, "tokens"), clock, self._has_account)
+        users, peers, tokens = (_file(folder, key, archive_id, what) for what in ("users", "peers", "tokens"))
+        self._files = (users, peers, tokens)
+        self.accounts = Accounts(users, clock)
+        self.peers = Peers(peers, clock)
+        self.tokens = Tokens(tokens, clock, self._has_account)
         for table in (self.accounts.table, self.peers.table, self.tokens.table):
             table.changed = self._tell
 
@@ -86,6 +88,15 @@ class Registry:
     def _has_account(self, name: str) -> bool:
         account = self.accounts.get(name)
         return account is not None and not account.disabled
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 in hex of each table as it was read, by the name of its file."""
+        return {file.name: file.digest for file in self._files}
+
+    def guard(self, changing: Changing) -> None:
+        """Surround every replacement of a table by `changing`."""
+        for file in self._files:
+            file.changing = changing
 
     def on_change(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after every change, in the thread that made it; gives what undoes this."""

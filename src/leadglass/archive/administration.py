@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from leadglass.access import policy as policies
 from leadglass.access.accounts import generate_password
+from leadglass.access.anchor import Keeper, digest_of
 from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.grant import AdministerGrant, TrailGrant
@@ -24,11 +25,11 @@ from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
 from leadglass.errors import BadInput, WrongUsage
 from leadglass.trail.entries import Entry
-from leadglass.trail.export import export
+from leadglass.trail.export import Piece, pieces
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
 from leadglass.vault.vault import Vault
-from leadglass.vocabulary import Action, Door, Outcome, Role
+from leadglass.vocabulary import Action, Door, Outcome, Role, StoreResult
 
 Row = dict[str, object]
 _NS = 1_000_000_000
@@ -43,6 +44,7 @@ class Parts:
     vault: Vault
     keys: Keys
     registry: Registry
+    anchor: Keeper
     authority: Authority
     trail: TrailLog
     policy_file: Path
@@ -92,7 +94,8 @@ class Administration:
         with self._admit(verb="peer-add", peer=new.ae_title) as grant:
             if new.ae_title == self._hold.aet:
                 raise WrongUsage(f"{new.ae_title} is this archive's own AE title; a peer has another")
-            if self._hold.registry.peers.get(new.ae_title) is not None:
+            known = self._hold.registry.peers.get(new.ae_title)
+            if known is not None and not known.revoked:
                 raise WrongUsage(f"there is a peer {new.ae_title} already; `leadglass peer renew` gives it a new certificate")
             # Made before its certificate, so that nothing is issued to whoever can be no peer.
             peer = Peer(
@@ -114,7 +117,11 @@ class Administration:
     def renew_peer(self, ae_title: str, *, certificate: str | None, csr: str | None, issue: bool) -> Row:
         """Pin a further key for a peer; the one it has goes on until its certificate ends."""
         with self._admit(verb="peer-renew", peer=ae_title) as grant:
-            self._require_peer(ae_title)
+            peer = self._require_peer(ae_title)
+            if peer.revoked:
+                raise WrongUsage(f"{ae_title} is revoked: add it again, with a new key")
+            if peer.unsafe_plaintext:
+                raise WrongUsage(f"{ae_title} has no TLS and no certificate to renew: revoke it, then add it again with one")
             issued, pin = self._certify(grant, ae_title, certificate, csr, issue=issue)
             self._hold.registry.peers.renew(grant, ae_title, pin)
             grant.settle(Outcome.DONE, count=1)
@@ -144,9 +151,11 @@ class Administration:
             grant.settle(Outcome.DONE, count=len(rows))
             return rows
 
-    def _require_peer(self, ae_title: str) -> None:
-        if self._hold.registry.peers.get(ae_title) is None:
+    def _require_peer(self, ae_title: str) -> Peer:
+        peer = self._hold.registry.peers.get(ae_title)
+        if peer is None:
             raise WrongUsage(f"there is no peer {ae_title}; `leadglass peer list` shows them")
+        return peer
 
     def _certify(self, grant: AdministerGrant, ae_title: str, certificate: str | None, csr: str | None, *, issue: bool) -> tuple[Row, Pin]:
         authority = self._hold.authority
@@ -207,6 +216,31 @@ class Administration:
             grant.settle(Outcome.DONE, count=1)
             return secret.reveal()
 
+    def tokens(self) -> list[Row]:
+        """Every token by its id, without its secret."""
+        with self._admit(verb="token-list") as grant:
+            now = time.time_ns()
+            rows: list[Row] = [
+                {
+                    "id": token.id,
+                    "user": token.user,
+                    "may": sorted(token.may),
+                    "expires": _time(token.expires),
+                    "state": "revoked" if token.revoked else "ended" if token.expires <= now else "active",
+                }
+                for token in self._hold.registry.tokens.list()
+            ]
+            grant.settle(Outcome.DONE, count=len(rows))
+            return rows
+
+    def revoke_token(self, token_id: str) -> None:
+        """End one token."""
+        with self._admit(verb="token-revoke", token=token_id) as grant:
+            if self._hold.registry.tokens.get(token_id) is None:
+                raise WrongUsage(f"there is no token {token_id}; `leadglass token list` shows their ids")
+            self._hold.registry.tokens.revoke(grant, token_id)
+            grant.settle(Outcome.DONE, count=1)
+
     # Policy
 
     def check_policy(self) -> None:
@@ -218,7 +252,9 @@ class Administration:
     def apply_policy(self) -> None:
         """Put policy.toml in force from the next request on."""
         with self._admit(verb="policy-apply") as grant:
-            self._hold.gate.apply_policy(grant, policies.load_policy(self._hold.policy_file))
+            file = self._hold.policy_file
+            self._hold.gate.apply_policy(grant, policies.load_policy(file))
+            self._hold.anchor.configured({file.name: digest_of(file)})
             grant.settle(Outcome.DONE)
 
     def explain(self, who: str) -> list[Row]:
@@ -255,10 +291,17 @@ class Administration:
         """Hold blobs, keys, index and trail against each other; `sample` is the per cent of blobs that are read whole."""
         with self._admit(verb="check") as grant:
             problems = [f"{problem.kind}: {problem.text}" for problem in self._hold.vault.check(sample)]
-            trail = self._hold.trail.verify()
+            trail = self._hold.trail.verify(vouched=self._hold.anchor.checkpoint)
             problems += [f"trail: {problem}" for problem in trail.problems]
-            grant.settle(Outcome.DONE, count=len(problems))
+            problems += [f"access: {problem}" for problem in self._hold.anchor.problems()]
             counts = self._hold.vault.counts()
+            stored = sum(1 for _, entry in self._hold.trail.read() if entry.detail.get("result") == StoreResult.STORED)
+            if stored > counts.instances:
+                # The other way round is no problem: an object that a stop kept from being acknowledged may be there all the same.
+                problems.append(
+                    f"vault: the trail names {stored} stored objects and {counts.instances} are there: older blobs were put back"
+                )
+            grant.settle(Outcome.DONE, count=len(problems))
             return {"blobs": counts.blobs, "instances": counts.instances, "entries": trail.size, "problems": problems}
 
     def rotate_keys(self) -> Row:
@@ -268,6 +311,11 @@ class Administration:
             count = sum(1 for _ in self._hold.keys.records())
             grant.settle(Outcome.DONE, count=count)
             return {"version": version, "keys": count}
+
+    def note_recovery(self) -> None:
+        """Put into the trail that the archive was opened by its recovery key and has a new root key."""
+        with self._admit(verb="keys-recover") as grant:
+            grant.settle(Outcome.DONE, count=1)
 
     def check_keys(self) -> list[str]:
         """What is wrong with the keys, a sentence each."""
@@ -296,12 +344,12 @@ class Administration:
             grant.settle(Outcome.DONE, count=len(chosen))
         yield from chosen
 
-    def export_trail(self, target: Path) -> int:
-        """Write the trail out for anybody's verifier; gives the number of entries."""
+    def export_trail(self) -> Iterator[Piece]:
+        """The trail in pieces for anybody's verifier; the caller writes them where he may."""
         with self._admit_reading(verb="trail-export") as grant:
-            count = export(self._hold.trail, target)
-            grant.settle(Outcome.DONE, count=count)
-            return count
+            size = self._hold.trail.size
+            yield from pieces(self._hold.trail)
+            grant.settle(Outcome.DONE, count=size)
 
     def trail_checkpoint(self) -> str:
         """The newest signed checkpoint."""
@@ -312,8 +360,8 @@ class Administration:
     def verify_trail(self, kept_checkpoint: str | None, key: str | None) -> Row:
         """Verify the trail while it is in use; `key` is a verifier key that was kept elsewhere."""
         with self._admit_reading(verb="trail-verify") as grant:
-            report = self._hold.trail.verify(None if kept_checkpoint is None else kept_checkpoint.encode())
-            problems = list(report.problems)
+            report = self._hold.trail.verify(None if kept_checkpoint is None else kept_checkpoint.encode(), self._hold.anchor.checkpoint)
+            problems = [*report.problems, *self._hold.anchor.problems()]
             if key is not None and key != self._hold.trail.verifier_text:
                 problems.append("the trail is not signed by the key that was given with --key")
             grant.settle(Outcome.DONE, count=len(problems))

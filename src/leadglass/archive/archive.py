@@ -112,12 +112,14 @@ class Archive:
         return self._parts.registry.on_change(callback)
 
     def tick(self) -> None:
-        """To be called about once a minute: writes what is counted, such as denials of the unidentified."""
+        """To be called about once a minute: writes what is counted, such as denials of the unidentified, and vouches for all of it."""
         self._parts.gate.tick()
+        self._parts.anchor.renew()
 
     def started(self) -> None:
         """Put the start of serving into the trail."""
         self._parts.gate.started()
+        self._parts.anchor.renew()
 
     def stopped(self) -> None:
         """Put the clean stop of serving into the trail."""

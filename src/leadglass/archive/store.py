@@ -102,7 +102,7 @@ class Deposit:
             sender["implementation_class"] = declared.implementation_class
         if declared.implementation_version is not None:
             sender["implementation_version"] = declared.implementation_version
-        self._incoming = self._vault.deposit(header, self._transfer_syntax, route=self._grant.door, sender=sender)
+        self._incoming = self._vault.deposit(header, self._transfer_syntax, self._grant.visible, route=self._grant.door, sender=sender)
         self._incoming.write(bytes(self._before_header))
         self._before_header.clear()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leadglass.access.accounts import generate_password, require_name
+from leadglass.access.anchor import Keeper
 from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.identity import LocalUser
@@ -15,7 +16,7 @@ from leadglass.access.policy import DEFAULT_POLICY, parse_policy
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
 from leadglass.assemble import rootkeys
-from leadglass.assemble.opening import origin
+from leadglass.assemble.opening import origin, settings_of
 from leadglass.config import parse_settings
 from leadglass.durable import replace_file, sync_folder
 from leadglass.errors import KeyUnavailable, Refused
@@ -145,7 +146,10 @@ def _fill(founding: Founding, text: str, root: RootKey, root_path: Path) -> Foun
     keys = Keys.create(home.keys, root, recovery)
     archive_id = keys.archive_id
     trail = TrailLog.create(home.trail, keys.named("trail-seal"), keys.named("trail-signing"), origin(keys))
+    replace_file(home.policy, DEFAULT_POLICY.encode())
+    replace_file(home.config, text.encode())
     registry = Registry.create(home.access, keys.named("access"), archive_id, time.time_ns)
+    anchor = Keeper.create(home.access, keys.named("access"), archive_id, registry, trail, time.time_ns, settings_of(home))
     Authority.create(home.tls, keys.named("access"), archive_id, founding.hostnames, time.time_ns)
     gate = Gate(policy, registry, trail)
     founder = gate.identify(Door.CONTROL, LocalUser(os.geteuid()))
@@ -160,10 +164,9 @@ def _fill(founding: Founding, text: str, root: RootKey, root_path: Path) -> Foun
         grant.settle(Outcome.DONE, count=1)
     Vault.create(home.path, keys).close()
     gate.close()
+    anchor.renew()
     verifier = trail.verifier_text
     trail.close()
-    replace_file(home.policy, DEFAULT_POLICY.encode())
-    replace_file(home.config, text.encode())
     founded = Founded(
         home=home,
         root_key=root_path,

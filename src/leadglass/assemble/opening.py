@@ -1,11 +1,14 @@
 """Opening an archive: from HOME and the root key to the `Archive` that the doors use."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from leadglass import logs
+from leadglass.access.anchor import Keeper, digest_of
 from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.identity import LocalUser
@@ -15,10 +18,16 @@ from leadglass.archive.archive import Archive, Limits, Parts
 from leadglass.assemble import rootkeys
 from leadglass.config import Settings, load_settings
 from leadglass.home import Home
+from leadglass.seal.rootkey import RootKey
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import Door, Outcome
+
+
+def settings_of(home: Home) -> dict[str, str]:
+    """The digests of the two files that administrators edit, by their names."""
+    return {path.name: digest_of(path) for path in (home.policy, home.config)}
 
 
 def origin(keys: Keys) -> str:
@@ -36,15 +45,15 @@ class Opened:
 
 
 @contextmanager
-def opened(home: Home, *, remake_index: bool = False) -> Iterator[Opened]:
+def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = False) -> Iterator[Opened]:
     """Own HOME and open the archive in it; raises `HomeInUse`, `KeyUnavailable`, `Damaged` or `ConfigurationError`.
 
-    `remake_index` makes the index anew before it is opened, for when it is damaged or missing.
+    `root` is the root key where it is known already; `remake_index` makes the index anew before it is opened, for when it is damaged or missing.
     """
     home.require()
     settings = load_settings(home.config)
     policy = load_policy(home.policy)
-    root = rootkeys.read(settings)
+    root = root or rootkeys.read(settings)
     with home.owned(), ExitStack() as undo:
         keys = Keys.open(home.keys, root)
         undo.callback(keys.close)
@@ -52,6 +61,10 @@ def opened(home: Home, *, remake_index: bool = False) -> Iterator[Opened]:
         undo.callback(trail.close)
         registry = Registry.open(home.access, keys.named("access"), keys.archive_id, time.time_ns)
         authority = Authority.open(home.tls, keys.named("access"), keys.archive_id, time.time_ns)
+        anchor = Keeper.open(home.access, keys.named("access"), keys.archive_id, registry, trail, time.time_ns)
+        for sentence in anchor.configured(settings_of(home)):
+            logs.event(logging.WARNING, sentence)
+        undo.callback(anchor.renew)
         gate = Gate(policy, registry, trail)
         undo.callback(gate.close)
         if remake_index:
@@ -63,6 +76,7 @@ def opened(home: Home, *, remake_index: bool = False) -> Iterator[Opened]:
             vault=vault,
             keys=keys,
             registry=registry,
+            anchor=anchor,
             authority=authority,
             trail=trail,
             policy_file=home.policy,

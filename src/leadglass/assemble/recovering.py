@@ -1,14 +1,19 @@
 """Coming back without the root key: the recovery key opens the versions, and a new root wraps them."""
 
+import os
 import re
 from pathlib import Path
 
+from leadglass.access.identity import LocalUser
+from leadglass.assemble.opening import opened
 from leadglass.config import load_settings, parse_settings
 from leadglass.durable import replace_file
 from leadglass.errors import Refused
 from leadglass.home import Home
+from leadglass.seal.keytable import decode_versions_by_recovery
 from leadglass.seal.rootkey import RecoveryKey, RootKey, write_root_key
 from leadglass.vault.keys import Keys
+from leadglass.vocabulary import Door
 
 
 def recover(home: Home, typed: str, root_key: Path) -> None:
@@ -26,11 +31,12 @@ def recover(home: Home, typed: str, root_key: Path) -> None:
     if parse_settings(changed) == settings and settings.keys.root_key != str(target):
         raise Refused("leadglass.toml could not be pointed at the new root key: set keys.root_key by hand, then try again")
     with home.owned():
+        # Judged before anything is written: from the moment the versions lie under the new root, that root is needed.
+        decode_versions_by_recovery((home.keys / "versions").read_bytes(), recovery)
         root = RootKey.generate()
         write_root_key(target, root)
-        try:
-            Keys.recover(home.keys, recovery, root).close()
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
+        Keys.recover(home.keys, recovery, root).close()
         replace_file(home.config, changed.encode())
+    with opened(home, root=root) as archive:
+        session = archive.archive.enter(Door.CONTROL, LocalUser(os.geteuid()), f"uid:{os.geteuid()}")
+        session.administration.note_recovery()

@@ -13,7 +13,7 @@ from leadglass import logs
 from leadglass.access.identity import LocalUser
 from leadglass.assemble.opening import Opened, opened
 from leadglass.config import Address, Settings, parse_address
-from leadglass.errors import Refused
+from leadglass.errors import LeadglassError, Refused
 from leadglass.home import Home
 from leadglass.net import tls
 from leadglass.net.limits import Limits
@@ -58,18 +58,27 @@ def serve(home: Home, doors: Doors, ready: Callable[[Listening], None]) -> None:
     Raises what `opened` raises, and `Refused` when an address cannot be listened at.
     """
     logs.to_stderr()
+    for listen in (doors.dimse, doors.web, doors.unsafe_plaintext):
+        if listen is not None:
+            # Refused before the archive is opened and its trail says that it was.
+            parse_address(listen)
     with opened(home) as archive:
         for weakness in archive.settings.weakened():
             logs.event(logging.WARNING, f"unsafe setting: {weakness}")
         if doors.unsafe_plaintext is not None:
             logs.event(logging.WARNING, "unsafe setting: --unsafe-dimse-plaintext: what its peers send crosses the network unencrypted")
-        session = archive.archive.enter(Door.CONTROL, LocalUser(os.geteuid()), f"uid:{os.geteuid()}")
-        session.administration.renew_server_certificate_if_due(archive.settings.archive.hostnames)
+        _renew_if_due(archive)
         archive.archive.started()
         try:
             asyncio.run(_serve(home, archive, doors, ready))
         finally:
             archive.archive.stopped()
+
+
+def _renew_if_due(archive: Opened) -> bool:
+    """Renew the server's certificate when it ends within a month; gives whether it was."""
+    session = archive.archive.enter(Door.CONTROL, LocalUser(os.geteuid()), f"uid:{os.geteuid()}")
+    return session.administration.renew_server_certificate_if_due(archive.settings.archive.hostnames)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -112,14 +121,15 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         web_at = parse_address(doors.web or settings.web.listen)
         app = create_app(archive.archive, settings.web)
         undo.callback(app.close)
-        web = WebServer(app, tls.server_context(identity, trusted_clients=None))
+        web_context = tls.server_context(identity, trusted_clients=None)
+        web = WebServer(app, web_context)
         with _listening_at(web_at):
             web_port = await web.start(web_at.host, web_at.port)
         undo.push_async_callback(web.stop)
         control = ControlServer(archive.archive, home.control_socket)
         control.start()
         undo.callback(control.stop)
-        ticking = loop.create_task(_tick(archive, workers))
+        ticking = loop.create_task(_tick(archive, workers, identity, (context, web_context)))
         undo.callback(ticking.cancel)
         ready(Listening(dimse, Address(host=web_at.host, port=web_port), plaintext))
         await stop.wait()
@@ -151,12 +161,23 @@ async def _follow_changes(changed: asyncio.Event, archive: Opened, context: ssl.
     while True:
         await changed.wait()
         changed.clear()
-        tls.trust(context, archive.authority.trust_file.read_text())
+        # One failure must not end the following: a later revocation would cut nobody.
+        try:
+            tls.trust(context, archive.authority.trust_file.read_text())
+        except OSError as error:
+            logs.fault("certificates that were handed in are not trusted yet", error)
         for door in doors:
             await door.cut_outdated()
 
 
-async def _tick(archive: Opened, workers: Workers) -> None:
+async def _tick(archive: Opened, workers: Workers, identity: tls.Identity, contexts: tuple[ssl.SSLContext, ...]) -> None:
+    """Once a minute: what is counted goes into the trail, and a certificate that ends soon is replaced for the handshakes to come."""
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        await workers.run(archive.archive.tick)
+        try:
+            await workers.run(archive.archive.tick)
+            if await workers.run(lambda: _renew_if_due(archive)):
+                for context in contexts:
+                    tls.load(context, identity)
+        except (LeadglassError, OSError) as error:
+            logs.fault("tick", error)

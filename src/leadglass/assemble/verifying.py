@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from leadglass.access.anchor import read_anchor, tables_in
 from leadglass.assemble import rootkeys
 from leadglass.assemble.opening import origin
 from leadglass.assemble.operator import operator
 from leadglass.config import load_settings
-from leadglass.errors import WrongUsage
+from leadglass.errors import Damaged, KeyUnavailable, WrongUsage
 from leadglass.home import Home
 from leadglass.trail.note import Signer
 from leadglass.trail.verify import verify
@@ -56,16 +57,32 @@ def verify_trail(place: Path, *, checkpoint: Path | None, key: Path | None) -> T
             size=int(str(row["size"])), origin=str(row["origin"]), problems=_texts(row["problems"]), notes=_texts(row["notes"])
         )
     with home.owned():
-        return _report(home.trail, trusted or _anchored_key(home), kept)
+        return _report_anchored(home, trusted, kept)
 
 
-def _anchored_key(home: Home) -> str:
-    """The verifier key from the wrapped signing key, not from trail/, where whoever rewrote the trail could have put another."""
-    keys = Keys.open(home.keys, rootkeys.read(load_settings(home.config)))
+def _report_anchored(home: Home, trusted: str | None, kept: bytes | None) -> TrailReport:
+    """With the verifier key from the wrapped signing key, not from trail/, where whoever rewrote the trail could have put another."""
     try:
-        return Signer(origin(keys), keys.named("trail-signing")).verifier.text
+        keys = Keys.open(home.keys, rootkeys.read(load_settings(home.config)))
+    except KeyUnavailable:
+        if trusted is None:
+            raise
+        report = _report(home.trail, trusted, kept)
+        report.notes.append("without the root key, what this archive last vouched for was not looked at")
+        return report
+    try:
+        key = trusted or Signer(origin(keys), keys.named("trail-signing")).verifier.text
+        try:
+            anchor = read_anchor(home.access, keys.named("access"), keys.archive_id)
+        except Damaged as error:
+            report = _report(home.trail, key, kept)
+            report.problems.append(str(error))
+            return report
     finally:
         keys.close()
+    found = verify(home.trail, key=key, kept_checkpoint=kept, vouched=anchor.checkpoint)
+    problems = [*found.problems, *anchor.problems(tables_in(home.access), found.changes)]
+    return TrailReport(found.size, found.origin, problems, list(found.notes))
 
 
 def _report(folder: Path, key: str | None, kept: bytes | None) -> TrailReport:

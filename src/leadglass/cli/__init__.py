@@ -1,10 +1,12 @@
 """The command line: verbs only. It parses, calls, prints; what a verb does is done elsewhere."""
 
+import logging
 import sys
 
 import typer
 from typer.exceptions import Abort, TyperException
 
+from leadglass import logs
 from leadglass.cli import access, archive, survey, trail
 from leadglass.cli.demo import demo
 from leadglass.cli.output import complain
@@ -27,6 +29,8 @@ app.command()(demo)
 
 def main() -> None:
     """Run one command; exits 0 done, 1 findings or refused, 2 wrong usage, 3 our fault."""
+    # Warnings of libraries may quote what they were given: they are reduced before anything can be said.
+    logs.to_stderr(logging.WARNING)
     try:
         code = app(standalone_mode=False)
     except TyperException as error:
@@ -37,18 +41,17 @@ def main() -> None:
     except LeadglassError as error:
         complain(str(error))
         code = error.exit_code
-    except BrokenPipeError:
-        code = 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # Whoever reads the output left; what it would have ended in is not known any more.
+            code = 1
+        elif error.filename is not None:
+            complain(f"{error.filename}: {error.strerror}; name another place, or run as somebody who may use it")
+            code = 2
+        else:
+            complain(f"our fault: {error.strerror} at {logs.place_of(error)}")
+            code = 3
     except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback would print values
-        complain(f"our fault: {_place(error)}; please report this line, it holds nothing of a patient")
+        complain(f"our fault: {type(error).__name__} at {logs.place_of(error)}; please report this line, it holds nothing of a patient")
         code = 3
     sys.exit(code or 0)
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    place = "?"
-    while trace is not None:
-        place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return f"{type(error).__name__} at {place}"

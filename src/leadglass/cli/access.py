@@ -1,6 +1,7 @@
 """peer, user, token, policy: who may come in, and what for."""
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +9,12 @@ import typer
 
 from leadglass import durable
 from leadglass.assemble.operator import operator
-from leadglass.cli.output import console, print_json, print_rows, say
+from leadglass.cli.output import console, print_json, print_rows, read_text, remark, say
 from leadglass.errors import WrongUsage
 from leadglass.home import Home
 from leadglass.vocabulary import Action, Role
 
-HomeArgument = Annotated[Path, typer.Argument(help="The archive's folder.")]
+HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="The archive's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 peer = typer.Typer(help="Application entities that may connect by DIMSE.", no_args_is_help=True)
@@ -43,7 +44,7 @@ def parse_actions(text: str, allowed: set[Action]) -> list[Action]:
 def read_secret(path: Path | None, prompt: str) -> str | None:
     """The first line of the file, or what is typed twice at a terminal, or None where there is neither."""
     if path is not None:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
         if not lines or not lines[0]:
             raise WrongUsage(f"{path} is empty; its first line is the password")
         return lines[0]
@@ -55,14 +56,18 @@ def read_secret(path: Path | None, prompt: str) -> str | None:
 @peer.command("add")
 def peer_add(
     home: HomeArgument,
-    aetitle: Annotated[str, typer.Argument(help="The peer's AE title.")],
-    address: Annotated[list[str], typer.Option(help="Where it may connect from, as CIDR; may be repeated.")],
-    may: Annotated[str, typer.Option(help="store,find,get,move: what it may ask for.")],
-    host: Annotated[str | None, typer.Option(help="Its host, when it is a destination of C-MOVE.")] = None,
-    port: Annotated[int | None, typer.Option(help="Its port, when it is a destination of C-MOVE.", min=1, max=65535)] = None,
-    certificate: Annotated[Path | None, typer.Option(help="Its certificate (PEM): its key is pinned.", exists=True)] = None,
-    csr: Annotated[Path | None, typer.Option(help="Its certificate request (PEM): a certificate is printed.", exists=True)] = None,
-    issue: Annotated[Path | None, typer.Option(help="Make its key and certificate here.", file_okay=False)] = None,
+    aetitle: Annotated[str, typer.Argument(metavar="AETITLE", help="The peer's AE title.")],
+    address: Annotated[list[str], typer.Option(metavar="CIDR", help="Where it may connect from; may be repeated.")],
+    may: Annotated[str, typer.Option(metavar="store,find,get,move", help="What it may ask for: one or more of these.")],
+    host: Annotated[str | None, typer.Option(metavar="HOST", help="Its host, when it is a destination of C-MOVE.")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Its port, when it is a destination of C-MOVE.", min=1, max=65535)
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="Its certificate (PEM): its key is pinned.", exists=True)] = None,
+    csr: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its certificate request (PEM): a certificate is printed.", exists=True)
+    ] = None,
+    issue: Annotated[Path | None, typer.Option(metavar="DIR", help="Make its key and certificate here.", file_okay=False)] = None,
     unsafe_plaintext: Annotated[bool, typer.Option("--unsafe-plaintext", help="It has no TLS: echo and store only.")] = False,
 ) -> None:
     """Add a peer: AE title, addresses and the key that it must prove to hold."""
@@ -73,6 +78,7 @@ def peer_add(
     if (host is None) != (port is None):
         raise WrongUsage("--host and --port go together: they make the peer a destination")
     actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET, Action.MOVE})
+    _prepare(issue)
     with operator(Home(home)) as owner:
         added = owner.one(
             "peer-add",
@@ -82,19 +88,34 @@ def peer_add(
                 "may": actions,
                 "host": host,
                 "port": port,
-                "certificate": certificate.read_text() if certificate else None,
-                "csr": csr.read_text() if csr else None,
+                "certificate": read_text(certificate) if certificate else None,
+                "csr": read_text(csr) if csr else None,
                 "issue": issue is not None,
                 "unsafe_plaintext": unsafe_plaintext,
             },
         )
     _hand_over(added, issue, aetitle)
-    say(f"peer {aetitle} added: may {', '.join(actions)} from {', '.join(address)}")
+    told = f"peer {aetitle} added: may {', '.join(actions)} from {', '.join(address)}"
+    if csr is None:
+        say(told)
+    else:
+        remark(f"{told}; the certificate is on standard output, the archive's own to trust is {home / 'tls' / 'ca.cert.pem'}")
+
+
+def _prepare(folder: Path | None) -> None:
+    """Make sure that a key can be written before one is made: it is handed over once, and lost if that fails."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(mode=durable.PRIVATE_FOLDER, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise WrongUsage(f"{folder} cannot be written: {error.strerror}; name another folder with --issue") from None
 
 
 def _hand_over(issued: dict[str, object], folder: Path | None, aetitle: str) -> None:
     if folder is not None:
-        folder.mkdir(mode=durable.PRIVATE_FOLDER, parents=True, exist_ok=True)
         name = aetitle.replace("/", "_")
         durable.replace_file(folder / f"{name}.key.pem", str(issued["key"]).encode())
         durable.replace_file(folder / f"{name}.cert.pem", str(issued["certificate"]).encode(), mode=0o644)
@@ -119,20 +140,21 @@ def peer_list(home: HomeArgument, as_json: JsonOption = False) -> None:
 @peer.command("renew")
 def peer_renew(
     home: HomeArgument,
-    aetitle: Annotated[str, typer.Argument(help="The peer's AE title.")],
-    issue: Annotated[Path | None, typer.Option(help="Make a new key and certificate here.", file_okay=False)] = None,
-    certificate: Annotated[Path | None, typer.Option(help="Its new certificate (PEM).", exists=True)] = None,
-    csr: Annotated[Path | None, typer.Option(help="Its new certificate request (PEM).", exists=True)] = None,
+    aetitle: Annotated[str, typer.Argument(metavar="AETITLE", help="The peer's AE title.")],
+    issue: Annotated[Path | None, typer.Option(metavar="DIR", help="Make a new key and certificate here.", file_okay=False)] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="Its new certificate (PEM).", exists=True)] = None,
+    csr: Annotated[Path | None, typer.Option(metavar="FILE", help="Its new certificate request (PEM).", exists=True)] = None,
 ) -> None:
     """Give a peer a new certificate; the old one goes on until it ends; `revoke` ends it now."""
     if sum(given is not None for given in (certificate, csr, issue)) != 1:
         raise WrongUsage("renewing needs exactly one of --certificate FILE, --csr FILE, --issue DIR")
+    _prepare(issue)
     with operator(Home(home)) as owner:
         renewed = owner.one(
             "peer-renew",
             ae_title=aetitle,
-            certificate=certificate.read_text() if certificate else None,
-            csr=csr.read_text() if csr else None,
+            certificate=read_text(certificate) if certificate else None,
+            csr=read_text(csr) if csr else None,
             issue=issue is not None,
         )
     _hand_over(renewed, issue, aetitle)
@@ -140,7 +162,7 @@ def peer_renew(
 
 
 @peer.command("revoke")
-def peer_revoke(home: HomeArgument, aetitle: Annotated[str, typer.Argument(help="The peer's AE title.")]) -> None:
+def peer_revoke(home: HomeArgument, aetitle: Annotated[str, typer.Argument(metavar="AETITLE", help="The peer's AE title.")]) -> None:
     """Shut a peer out, now: its live associations are cut."""
     with operator(Home(home)) as owner:
         owner.one("peer-revoke", ae_title=aetitle)
@@ -150,9 +172,9 @@ def peer_revoke(home: HomeArgument, aetitle: Annotated[str, typer.Argument(help=
 @user.command("add")
 def user_add(
     home: HomeArgument,
-    name: Annotated[str, typer.Argument(help="The user's name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")],
     role: Annotated[Role, typer.Option(help="What the user is to the archive.")],
-    password_file: Annotated[Path | None, typer.Option(help="First line: the password.", exists=True)] = None,
+    password_file: Annotated[Path | None, typer.Option(metavar="FILE", help="First line: the password.", exists=True)] = None,
 ) -> None:
     """Add a person."""
     password = read_secret(password_file, "password")
@@ -171,7 +193,7 @@ def user_list(home: HomeArgument, as_json: JsonOption = False) -> None:
 
 
 @user.command("disable")
-def user_disable(home: HomeArgument, name: Annotated[str, typer.Argument(help="The user's name.")]) -> None:
+def user_disable(home: HomeArgument, name: Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]) -> None:
     """Shut a person out, with every token of theirs."""
     with operator(Home(home)) as owner:
         owner.one("user-disable", name=name)
@@ -181,15 +203,32 @@ def user_disable(home: HomeArgument, name: Annotated[str, typer.Argument(help="T
 @token.command("create")
 def token_create(
     home: HomeArgument,
-    user_name: Annotated[str, typer.Option("--user", help="Whose token it is: it can never do more than this user.")],
-    may: Annotated[str, typer.Option(help="find,get[,store]: what it is for.")],
-    days: Annotated[int, typer.Option(help="Days until it ends.", min=1, max=366)] = 30,
+    user_name: Annotated[str, typer.Option("--user", metavar="NAME", help="Whose token it is: it can never do more than this user.")],
+    may: Annotated[str, typer.Option(metavar="find,get,store", help="What it is for: one or more of these.")],
+    days: Annotated[int, typer.Option(metavar="N", help="Days until it ends.", min=1, max=366)] = 30,
 ) -> None:
     """Make a token and print it, alone and once; use it as `Authorization: Bearer TOKEN`."""
     actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET})
     with operator(Home(home)) as owner:
         made = owner.one("token-create", user=user_name, may=actions, days=days)
     console.out(made["token"])
+
+
+@token.command("list")
+def token_list(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """List the tokens by their ids, never their secrets."""
+    with operator(Home(home)) as owner:
+        print_rows(owner.rows("token-list"), ["id", "user", "may", "expires", "state"], as_json=as_json, empty="no tokens")
+
+
+@token.command("revoke")
+def token_revoke(
+    home: HomeArgument, token_id: Annotated[str, typer.Argument(metavar="ID", help="The token's id, as `token list` shows it.")]
+) -> None:
+    """End one token, now."""
+    with operator(Home(home)) as owner:
+        owner.one("token-revoke", token=token_id)
+    say(f"token {token_id} revoked")
 
 
 @policy.command("check")
@@ -211,7 +250,7 @@ def policy_apply(home: HomeArgument) -> None:
 @policy.command("explain")
 def policy_explain(
     home: HomeArgument,
-    who: Annotated[str, typer.Argument(help="A user's name or a peer's AE title.")],
+    who: Annotated[str, typer.Argument(metavar="NAME", help="A user's name or a peer's AE title.")],
     as_json: JsonOption = False,
 ) -> None:
     """Say what somebody may do, over which studies, and which rule gives it."""

@@ -31,11 +31,17 @@ def register(app: typer.Typer) -> None:
 
 def init(
     home: HomeArgument,
-    hostname: Annotated[list[str] | None, typer.Option(help="A name or address in the server's certificate; may be repeated.")] = None,
-    aet: Annotated[str, typer.Option(help="Our AE title.")] = "LEADGLASS",
-    admin: Annotated[str, typer.Option(help="The first administrator.")] = "admin",
-    password_file: Annotated[Path | None, typer.Option(help="First line: the administrator's password.", exists=True)] = None,
-    root_key: Annotated[Path | None, typer.Option(help="Where the root key goes; by default your data folder, outside HOME.")] = None,
+    hostname: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name or address in the server's certificate; may be repeated.")
+    ] = None,
+    aet: Annotated[str, typer.Option(metavar="AETITLE", help="Our AE title.")] = "LEADGLASS",
+    admin: Annotated[str, typer.Option(metavar="NAME", help="The first administrator.")] = "admin",
+    password_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="First line: the administrator's password.", exists=True)
+    ] = None,
+    root_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the root key goes; by default your data folder, outside HOME.")
+    ] = None,
     passphrase: Annotated[bool, typer.Option("--passphrase", help="Seal the root key file with a passphrase.")] = False,
     unsafe_key_beside_data: Annotated[
         bool, typer.Option("--unsafe-key-beside-data", help="Put the root key into HOME: whoever takes HOME can read it all.")
@@ -92,7 +98,7 @@ def serve_command(
 
 def import_command(
     home: HomeArgument,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, folders, zips.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files, folders, zips.")],
     as_json: JsonOption = False,
 ) -> None:
     """Take in files, folders and zips; says what was stored, was there already, conflicts, and was refused with why."""
@@ -170,8 +176,8 @@ def keys_check(home: HomeArgument, as_json: JsonOption = False) -> None:
 @keys.command("recover")
 def keys_recover(
     home: HomeArgument,
-    root_key: Annotated[Path, typer.Option(help="Where the new root key goes.")],
-    recovery_key_file: Annotated[Path | None, typer.Option(help="First line: the recovery key.", exists=True)] = None,
+    root_key: Annotated[Path, typer.Option(metavar="FILE", help="Where the new root key goes.")],
+    recovery_key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="First line: the recovery key.", exists=True)] = None,
 ) -> None:
     """Make a new root key with the recovery key, when the old one is lost."""
     typed = read_secret(recovery_key_file, "recovery key")

@@ -3,14 +3,30 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-console = Console(highlight=False)
+from leadglass.errors import WrongUsage
+
+PIPED_WIDTH = 100_000
+"""A pipe has no width: every row stands on one line."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 Row = Mapping[str, object]
+
+
+def read_text(path: Path) -> str:
+    """The text in a file that was named on the command line; raises `WrongUsage` where it cannot be read as text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise WrongUsage(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise WrongUsage(f"{path} does not hold text; a certificate or request is wanted as PEM, a password as a line") from None
 
 
 def complain(sentence: str) -> None:
@@ -21,6 +37,11 @@ def complain(sentence: str) -> None:
 def say(sentence: str) -> None:
     """Print one line as it is: no markup is read from it."""
     console.print(Text(sentence), soft_wrap=True)
+
+
+def remark(sentence: str) -> None:
+    """Say something beside what a program reads from standard output."""
+    print(sentence, file=sys.stderr)
 
 
 def print_json(content: object) -> None:
@@ -47,7 +68,8 @@ def print_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, em
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in listed:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+        # Folded rather than cut: what an auditor reads must be there whole, however narrow the terminal.
+        table.add_row(*(Text(_cell(row.get(column)), overflow="fold") for column in columns))
     console.print(table)
 
 

@@ -19,7 +19,7 @@ def survey(
     scope: Annotated[
         Path, typer.Argument(metavar="SCOPE.toml", help="The written authorisation: targets, authority, limits.", exists=True)
     ],
-    out: Annotated[Path, typer.Option(help="Where the results go; only you can read them.", file_okay=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go; only you can read them.", file_okay=False)],
     level: Annotated[ExposureLimit | None, typer.Option(help="Go no further than this; it can only lower the scope's.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent to whom; send nothing.")] = False,
     as_json: JsonOption = False,

@@ -1,5 +1,6 @@
 """trail: show, verify, export, checkpoint."""
 
+import base64
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from leadglass.assemble.verifying import verify_trail
 from leadglass.cli.access import HomeArgument, JsonOption
 from leadglass.cli.output import console, print_json, print_rows, say
 from leadglass.home import Home
+from leadglass.trail.export import Piece, write
 
 trail = typer.Typer(help="The record of every access, which nobody can rewrite unnoticed.", no_args_is_help=True)
 
@@ -22,9 +24,9 @@ def register(app: typer.Typer) -> None:
 @trail.command("show")
 def show(
     home: HomeArgument,
-    last: Annotated[int, typer.Option(help="How many entries, counted from the newest.", min=1)] = 50,
-    who: Annotated[str | None, typer.Option(help="Only what this principal did, as in user:anna or peer:CT1.")] = None,
-    study: Annotated[str | None, typer.Option(help="Only what touched this StudyInstanceUID.")] = None,
+    last: Annotated[int, typer.Option(metavar="N", help="How many entries, counted from the newest.", min=1)] = 50,
+    who: Annotated[str | None, typer.Option(metavar="WHO", help="Only what this principal did, as in user:anna or peer:CT1.")] = None,
+    study: Annotated[str | None, typer.Option(metavar="UID", help="Only what touched this StudyInstanceUID.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show who did what, from where, and how it ended."""
@@ -37,8 +39,8 @@ def show(
 @trail.command("verify")
 def verify(
     place: Annotated[Path, typer.Argument(metavar="HOME", help="The archive's folder, or a copy of its trail/ alone.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="An earlier checkpoint, kept elsewhere.", exists=True)] = None,
-    key: Annotated[Path | None, typer.Option(help="The verifier key, kept elsewhere.", exists=True)] = None,
+    checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help="An earlier checkpoint, kept elsewhere.", exists=True)] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="The verifier key, kept elsewhere.", exists=True)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prove that no entry was changed, removed, reordered or cut off."""
@@ -56,13 +58,17 @@ def verify(
 def export(
     home: HomeArgument,
     out: Annotated[
-        Path, typer.Option(help="An empty folder: tiles for anybody's verifier, entries.jsonl for the auditor.", file_okay=False)
+        Path,
+        typer.Option(
+            help="A folder that does not exist yet: tiles for anybody's verifier, entries.jsonl for the auditor.", file_okay=False
+        ),
     ],
 ) -> None:
     """Write the trail out: C2SP tlog-tiles and the entries as JSON lines."""
     with operator(Home(home)) as owner:
-        done = owner.one("trail-export", target=str(out.absolute()))
-    say(f"{done['entries']} entries written to {out}")
+        pieces = (Piece(str(row["path"]), base64.b64decode(str(row["data"]))) for row in owner.rows("trail-export"))
+        count = write(pieces, out)
+    say(f"{count} entries written to {out}")
 
 
 @trail.command("checkpoint")

@@ -5,7 +5,6 @@ There is no service without a decision: the coroutine that serves an association
 
 import asyncio
 import inspect
-import logging
 import socket
 import ssl
 from collections import Counter
@@ -15,6 +14,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Self
 
+from leadglass import logs
 from leadglass.dicom.association import Association
 from leadglass.dicom.contexts import Negotiated
 from leadglass.dicom.pdu import APPLICATION_CONTEXT, AssociateAccept, AssociateReject, AssociateRequest
@@ -24,8 +24,6 @@ from leadglass.net.failures import AssociationFailed, TimedOut
 from leadglass.net.limits import DEFAULT, Limits
 from leadglass.net.link import Link
 from leadglass.net.streams import Message
-
-_log = logging.getLogger(__name__)
 
 _BACKLOG = 128
 _PAUSE_AFTER_FAILED_ACCEPT = 0.1
@@ -153,7 +151,7 @@ class Acceptor:
                 connection, (address, port, *_) = await loop.sock_accept(self._listener)
             except OSError as problem:
                 # Out of descriptors, or a peer that is gone already: neither ends the door.
-                _log.warning("a connection could not be accepted: %s", problem.strerror)
+                logs.fault("dimse accept", problem)
                 await asyncio.sleep(_PAUSE_AFTER_FAILED_ACCEPT)
                 continue
             total, here = self._connections.total(), self._connections[address]
@@ -171,13 +169,11 @@ class Acceptor:
         association = ServerAssociation(self._limits)
         try:
             await self._run(association, connection, address, port)
-        except AssociationFailed as problem:
-            _log.info("%s: %s", address, problem)
-        except OSError as problem:
-            _log.info("%s: no connection: %s", address, type(problem).__name__)
+        except (AssociationFailed, OSError):
+            # The peer's affair, or the network's: a stranger who breaks off ever again must not fill the log.
+            pass
         except Exception as problem:  # noqa: BLE001 whatever goes wrong in one association, the others go on
-            # The type alone: a message made elsewhere may hold a value.
-            _log.error("%s: the association ends by a fault of ours: %s", address, type(problem).__name__)
+            logs.fault("an association ended by a fault of ours", problem)
         finally:
             try:
                 if self._stopping:

@@ -26,7 +26,7 @@ def server_context(identity: Identity, *, trusted_clients: str | None) -> ssl.SS
     asked for.
     """
     context = _hardened(ssl.PROTOCOL_TLS_SERVER)
-    _load(context, identity)
+    load(context, identity)
     # No resumption: each association shows its certificate anew, so a revoked one is out at once.
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
@@ -42,7 +42,7 @@ def client_context(*, trusted_servers: str, identity: Identity | None = None, ch
     context.check_hostname = check_hostname
     trust(context, trusted_servers)
     if identity is not None:
-        _load(context, identity)
+        load(context, identity)
     return context
 
 
@@ -52,7 +52,7 @@ def unsafe_observing_context(identity: Identity | None = None) -> ssl.SSLContext
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if identity is not None:
-        _load(context, identity)
+        load(context, identity)
     return context
 
 
@@ -72,6 +72,7 @@ def _hardened(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def _load(context: ssl.SSLContext, identity: Identity) -> None:
+def load(context: ssl.SSLContext, identity: Identity) -> None:
+    """Show this certificate from the next handshake on."""
     # A password is always given, else OpenSSL would ask for one on the terminal.
     context.load_cert_chain(identity.certificate, identity.key, password=identity.password or b"")

@@ -157,7 +157,7 @@ class UnsealingReader(io.RawIOBase):
             raise SealBroken("a sealed message is truncated or not one of ours; run `leadglass check HOME`")
         self._origin = 0
         self._position = 0
-        self._end = self._last * CHUNK_SIZE + tail - TAG_SIZE
+        self._whole = self._end = self._last * CHUNK_SIZE + tail - TAG_SIZE
         self._sealed_length = sealed_length
         small = self._last < _BULK_CHUNKS
         front = read_at(sealed_length if small else PREFIX_SIZE, 0)
@@ -167,17 +167,23 @@ class UnsealingReader(io.RawIOBase):
         self._window_start = 0 if small else self._last * CHUNK_SIZE
         first = 0 if small else self._last
         sealed = memoryview(front)[PREFIX_SIZE:] if small else memoryview(self._sealed_chunks(first, self._last + 1))
-        self._window = bytearray(self._end - self._window_start)
+        self._window = bytearray(self._whole - self._window_start)
         self._open_chunks(sealed, first, memoryview(self._window))
 
     @property
     def size(self) -> int:
-        """How many bytes there are to read, from the beginning set by `begin_at`."""
+        """How many bytes there are to read, from the beginning set by `begin_at` to the end set by `end_before`."""
         return self._end - self._origin
 
     def begin_at(self, offset: int) -> None:
         """Make byte `offset` the first one of this file: what lies before it can no longer be read."""
         self._origin = self._position = self._origin + offset
+        if self._origin > self._end:
+            raise SealBroken("a sealed message ends before its content begins; run `leadglass check HOME`")
+
+    def end_before(self, count: int) -> None:
+        """Make this file end `count` bytes earlier: they can no longer be read."""
+        self._end -= count
         if self._origin > self._end:
             raise SealBroken("a sealed message ends before its content begins; run `leadglass check HOME`")
 
@@ -232,7 +238,7 @@ class UnsealingReader(io.RawIOBase):
             self._position += whole * CHUNK_SIZE
             return whole * CHUNK_SIZE
         stop = min(chunk + (_BULK_CHUNKS if len(target) >= CHUNK_SIZE else 4), self._last + 1)
-        window = bytearray(min(self._end, stop * CHUNK_SIZE) - chunk * CHUNK_SIZE)
+        window = bytearray(min(self._whole, stop * CHUNK_SIZE) - chunk * CHUNK_SIZE)
         self._open_chunks(memoryview(self._sealed_chunks(chunk, stop)), chunk, memoryview(window))
         self._window, self._window_start = window, chunk * CHUNK_SIZE
         return self._some(target)

@@ -44,6 +44,8 @@ class Kind(IntEnum):
     RECOVERED = 8
     RESERVE_USED = 9
     RESERVE_RESTORED = 10
+    CHANGED = 11
+    CONFIGURED = 12
 
     @property
     def word(self) -> str:

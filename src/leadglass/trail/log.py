@@ -1,19 +1,20 @@
 """The open trail: many threads append, one of them at a time writes for all that wait (group commit)."""
 
 import errno
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from leadglass import logs
 from leadglass.durable import make_folder
 from leadglass.errors import TrailDamaged, TrailUnwritable
 from leadglass.seal.chunked import seal
 from leadglass.trail import layout, verify
+from leadglass.trail.consistency import entries_since
 from leadglass.trail.disk import Disk
 from leadglass.trail.entries import Entry, Kind, Leaf, seal_context
 from leadglass.trail.files import TrailFiles
@@ -34,8 +35,6 @@ CHECKPOINT_SYNC_SECONDS = 1.0
 
 RESERVE_RETRY_SECONDS = 60.0
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class TrailLog:
             try:
                 self.flush()
             except TrailUnwritable:
-                _log.warning("the disk is full: the trail was opened, and says so as soon as there is room")
+                logs.warn("the disk is full: the trail was opened, and says so as soon as there is room")
 
     @property
     def size(self) -> int:
@@ -154,6 +153,14 @@ class TrailLog:
         """The current checkpoint with the number of entries that it covers."""
         with self._still():
             return Snapshot(self._files.size, self._files.checkpoint)
+
+    def head(self) -> Checkpoint:
+        """What the current checkpoint signs."""
+        return Checkpoint.parse(self.snapshot().note, self._signer.verifier)
+
+    def since(self, then: Checkpoint, kinds: Collection[Kind]) -> list[int]:
+        """The numbers of the entries of `kinds` after `then`; raises `TrailDamaged` when this trail does not go on from there."""
+        return entries_since(self._disk, then, self.head(), kinds)
 
     def append(self, entry: Entry) -> int:
         """Queue `entry`; gives its sequence number. It is not acknowledged before `flush`; raises `TrailUnwritable`."""
@@ -229,7 +236,7 @@ class TrailLog:
         except OSError as error:
             if error.errno in _FULL and not self._files.broken and self._give_up_reserve():
                 return self._commit(records)
-            _log.error("the trail cannot be written: %s", error.strerror)
+            logs.fault("the trail cannot be written: nothing is served until it can; look at the disk that holds trail/", error)
             return False
         return True
 
@@ -244,7 +251,7 @@ class TrailLog:
             return False
         self._reserve_there = False
         self._reserve_tried = time.monotonic()
-        _log.warning("the disk is full: the trail goes on in the room that was reserved for it")
+        logs.warn("the disk is full: the trail goes on in the room that was reserved for it; make room")
         self.append(Entry(self._clock(), Kind.RESERVE_USED))
         return True
 
@@ -294,9 +301,9 @@ class TrailLog:
                 self._writing = False
                 self._lock.notify_all()
 
-    def verify(self, kept_checkpoint: bytes | None = None) -> verify.Report:
+    def verify(self, kept_checkpoint: bytes | None = None, vouched: Checkpoint | None = None) -> verify.Report:
         """Verify the whole trail while it is in use: full bundles first, the growing edge while writing pauses."""
-        verification = verify.Verification(self._disk.folder, self._signer.verifier, kept_checkpoint)
+        verification = verify.Verification(self._disk.folder, self._signer.verifier, kept_checkpoint, vouched)
         while verification.size < (full := self._size // TILE_WIDTH * TILE_WIDTH) and verification.advance(full):
             pass
         with self._still():

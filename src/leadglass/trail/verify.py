@@ -6,7 +6,7 @@ known length. Anything else that lies there is a problem.
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leadglass.errors import ConfigurationError, TrailDamaged
@@ -27,17 +27,20 @@ class Report:
     origin: str
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    changes: int = 0
+    """Entries of kind CHANGED after what the archive vouched for."""
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
 
-def verify(folder: Path, *, key: str | None = None, kept_checkpoint: bytes | None = None) -> Report:
+def verify(folder: Path, *, key: str | None = None, kept_checkpoint: bytes | None = None, vouched: Checkpoint | None = None) -> Report:
     """Verify the trail in `folder`, which nobody may be writing to; raises `ConfigurationError` for a `key` that is none.
 
     Without `key` the one in the folder is trusted, and the report says so. `kept_checkpoint` is an earlier checkpoint that was
-    kept elsewhere: what it covered must still be there, unchanged, also if somebody has the signing key.
+    kept elsewhere: what it covered must still be there, unchanged, also if somebody has the signing key. `vouched` is
+    the same for what the trail's own archive last knew of it.
     """
     trusted = None if key is None else Verifier.parse(key)
     notes: list[str] = []
@@ -51,21 +54,23 @@ def verify(folder: Path, *, key: str | None = None, kept_checkpoint: bytes | Non
         notes.append(
             "no earlier checkpoint was given: that nothing was cut off since one was made is not shown; give one with --checkpoint"
         )
-    verification = Verification(folder, trusted, kept_checkpoint)
+    verification = Verification(folder, trusted, kept_checkpoint, vouched)
     report = verification.finish()
-    return Report(report.size, report.origin, report.problems, (*notes, *report.notes))
+    return replace(report, notes=(*notes, *report.notes))
 
 
 class Verification:
     """One walk over a trail, from its first entry to its last, in bounded memory."""
 
-    def __init__(self, folder: Path, verifier: Verifier, kept_checkpoint: bytes | None = None) -> None:
+    def __init__(self, folder: Path, verifier: Verifier, kept_checkpoint: bytes | None = None, vouched: Checkpoint | None = None) -> None:
         self._disk = Disk(folder)
         self._verifier = verifier
         self._tree = Tree()
         self._tiles: dict[str, bytearray] = {}
         self._problems: list[str] = []
         self._kept = self._parse_kept(kept_checkpoint)
+        self._vouched = vouched
+        self._changes = 0
         self._reserve_used = False
 
     def _problem(self, text: str) -> None:
@@ -117,6 +122,8 @@ class Verification:
                 self._problem(f"entry {number}: the sealed entry is not the one that its leaf names")
             if leaf.kind in (Kind.RESERVE_USED, Kind.RESERVE_RESTORED):
                 self._reserve_used = leaf.kind == Kind.RESERVE_USED
+            if self._vouched is not None and number >= self._vouched.size:
+                self._changes += leaf.kind == Kind.CHANGED
         except TrailDamaged:
             self._problem(f"entry {number}: its leaf is not one that leadglass writes")
         for level, node in self._tree.append(leaf_hash(record.leaf)):
@@ -127,6 +134,12 @@ class Verification:
                 self._compare(path, bytes(self._tiles.pop(path)))
         if self._kept is not None and self._kept.size == self._tree.size:
             self._check_kept(self._kept)
+        if self._vouched is not None and self._vouched.size == self._tree.size:
+            self._check_vouched(self._vouched)
+
+    def _check_vouched(self, vouched: Checkpoint) -> None:
+        if not vouched.agrees_with(self._tree.size, self._tree.root()):
+            self._problem(f"the first {vouched.size} entries are not those that this archive last vouched for: trail/ was replaced")
 
     def _check_kept(self, kept: Checkpoint) -> None:
         if not kept.agrees_with(self._tree.size, self._tree.root()):
@@ -138,6 +151,8 @@ class Verification:
             self._problem("trail/key is not the key that this trail is verified with")
         if self._kept is not None and self._kept.size == 0:
             self._check_kept(self._kept)
+        if self._vouched is not None and self._vouched.size == 0:
+            self._check_vouched(self._vouched)
         size = self._tree.size
         try:
             checkpoint = Checkpoint.parse(self._read(layout.CHECKPOINT, MAX_NOTE + 1), self._verifier)
@@ -151,7 +166,7 @@ class Verification:
             self._compare(path, bytes(tile))
         self._check_reserve()
         self._check_names(size)
-        return Report(size, self._verifier.name, tuple(self._problems), ())
+        return Report(size, self._verifier.name, tuple(self._problems), (), self._changes)
 
     def _check_signed(self, checkpoint: Checkpoint) -> None:
         if self._tree.size == checkpoint.size and self._tree.root() != checkpoint.root:
@@ -161,6 +176,10 @@ class Verification:
         if self._kept is not None and self._kept.size > checkpoint.size:
             self._problem(
                 f"the kept checkpoint covers {self._kept.size} entries, but only {checkpoint.size} are left: the trail was cut off"
+            )
+        if self._vouched is not None and self._vouched.size > checkpoint.size:
+            self._problem(
+                f"trail/ is older than what this archive last vouched for: of {self._vouched.size} entries {checkpoint.size} are left"
             )
 
     def _check_reserve(self) -> None:

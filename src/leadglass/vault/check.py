@@ -117,7 +117,7 @@ def _check_blob(holdings: Holdings, place: BlobPlace, *, known: bool) -> Iterato
 
 _ROW: Final = (
     "SELECT s.StudyInstanceUID, e.SeriesInstanceUID, i.transfer_syntax, i.size, i.received, i.shard, i.blob, s.PatientID,"
-    " s.id, e.id, i.id, s.first_blob, e.first_blob, s.key_id"
+    " s.id, e.id, i.id, s.first_blob, e.first_blob, s.key_id, max(s.first_committed, e.first_committed)"
     " FROM instances i JOIN series e ON e.id = i.series_id JOIN studies s ON s.id = e.study_id WHERE i.SOPInstanceUID = ?"
 )
 
@@ -130,9 +130,11 @@ def _difference(index: Index, entry: Entry) -> str:
     rows = list(index.rows(_ROW, header.instance))
     if not rows:
         return "the object's identity"
-    *said, study, series, instance, study_speaker, series_speaker, key_id = rows[0]
+    *said, study, series, instance, study_speaker, series_speaker, key_id, spoken_for_since = rows[0]
     if said != [header.study, header.series, entry.transfer_syntax, entry.size, entry.received_ns, *entry.place, entry.patient_id]:
         return "where the object belongs"
+    if spoken_for_since > entry.committed_ns:
+        return "which object was the first of its study and series"
     tables = [("instances", IMAGE_ATTRIBUTES, instance)]
     if series_speaker == entry.place.blob_id:
         tables.append(("series", SERIES_ATTRIBUTES, series))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -10,13 +9,14 @@ from leadglass.dicom.content import content_digest
 from leadglass.errors import BadInput, Damaged, KeyUnavailable, NoRoom, StorageFailed
 from leadglass.vault.journal import Conflict, ConflictKind
 from leadglass.vault.rows import Entry, patient_id_of
-from leadglass.vault.sealedblob import start_blob, unseal_blob
+from leadglass.vault.sealedblob import Ending, finish_blob, start_blob, unseal_blob
 from leadglass.vocabulary import StoreResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leadglass.dicom.header import Header
+    from leadglass.dicom.predicate import StudyPredicate
     from leadglass.seal.chunked import Bytes, SealingWriter
     from leadglass.vault.blobs import BlobPlace, BlobWriter
     from leadglass.vault.holdings import Holdings, StoredObject
@@ -31,10 +31,11 @@ class Deposit:
     An instance that is there already is only compared as long as its bytes are the same: a sender who repeats himself writes nothing.
     """
 
-    def __init__(self, holdings: Holdings, header: Header, descriptor: Descriptor) -> None:
+    def __init__(self, holdings: Holdings, header: Header, descriptor: Descriptor, predicate: StudyPredicate) -> None:
         self._holdings = holdings
         self._header = header
         self._descriptor = descriptor
+        self._predicate = predicate
         self._writer: BlobWriter = holdings.blobs.create()
         self._sealing: SealingWriter | None = None
         self._key_id = b""
@@ -67,9 +68,12 @@ class Deposit:
                 if self._size == self._twin.size:
                     return StoreResult.ALREADY_THERE
                 self._stop_comparing()
-            self._sealing_writer().finish()
+            sealing = self._sealing_writer()
             with self._holdings.alone_with(self._header):
-                return self._settle()
+                clash = self._clash()
+                ending = Ending(clash is not None, self._holdings.next_commit())
+                finish_blob(sealing, ending)
+                return self._store(ending) if clash is None else self._keep_once(*clash, ending)
         finally:
             self.abandon()
 
@@ -125,36 +129,46 @@ class Deposit:
             self._twin.close()
             self._twin = None
 
-    def _settle(self) -> StoreResult:
-        """Decide between stored, already there and conflict, with nobody else deciding about the same."""
+    def _clash(self) -> tuple[ConflictKind, bytes] | None:
+        """Why the object cannot simply be stored, and the blob that was there first; nobody else decides about the same meanwhile."""
         holdings, header = self._holdings, self._header
         place = holdings.index.place(header.instance)
         if place is not None:
-            if self._equals(place):
-                return StoreResult.ALREADY_THERE
-            kind, first = ConflictKind.SAME_INSTANCE, place.blob_id
-        else:
-            study = holdings.index.study(header.study)
-            if study is None or study.patient_id == patient_id_of(header):
-                self._store()
-                return StoreResult.STORED
-            kind, first = ConflictKind.OTHER_PATIENT, study.first_blob_id
-        if not any(self._equals(aside) for aside in holdings.index.aside(header.instance)):
-            self._put_aside(kind, first)
-        return StoreResult.CONFLICT
+            return ConflictKind.SAME_INSTANCE, place.blob_id
+        study = holdings.index.study(header.study)
+        if study is None:
+            return None
+        if study.patient_id != patient_id_of(header):
+            return ConflictKind.OTHER_PATIENT, study.first_blob_id
+        if not holdings.index.admits(header.study, self._predicate):
+            # To join it would change a study that the sender may not see, and might make him see all of it.
+            return ConflictKind.UNSEEN_STUDY, study.first_blob_id
+        return None
 
-    def _store(self) -> None:
+    def _store(self, ending: Ending) -> StoreResult:
         holdings, descriptor = self._holdings, self._descriptor
         with holdings.landing():
             place = self._writer.commit()
-            entry = Entry(self._header, descriptor.transfer_syntax, self._size, descriptor.received_ns, place, self._key_id)
+            moments = descriptor.received_ns, ending.committed_ns
+            entry = Entry(self._header, descriptor.transfer_syntax, self._size, *moments, place, self._key_id)
             self._index_or_remove(place, lambda: holdings.index.add(entry))
+        return StoreResult.STORED
 
-    def _put_aside(self, kind: ConflictKind, first: bytes) -> None:
+    def _keep_once(self, kind: ConflictKind, first: bytes, ending: Ending) -> StoreResult:
+        """Put the object aside, unless it equals what is served or was put aside already."""
+        index, instance = self._holdings.index, self._header.instance
+        place = index.place(instance)
+        if place is not None and self._equals(place):
+            return StoreResult.ALREADY_THERE
+        if not any(self._equals(aside) for aside in index.aside(instance)):
+            self._put_aside(kind, first, ending)
+        return StoreResult.CONFLICT
+
+    def _put_aside(self, kind: ConflictKind, first: bytes, ending: Ending) -> None:
         holdings = self._holdings
         with holdings.landing():
             place = self._writer.commit()
-            conflict = Conflict(kind, place.blob_id, first, time.time_ns())
+            conflict = Conflict(kind, place.blob_id, first, ending.committed_ns)
 
             def note() -> None:
                 holdings.journal.append(conflict)
@@ -176,7 +190,7 @@ class Deposit:
         """Whether the object stored there says the same: by its elements, whatever its transfer syntax and its encoding of lengths."""
         mine = self._writer.reread()
         try:
-            descriptor, reader = unseal_blob(self._holdings.keys, mine, self._writer.blob_id)
+            descriptor, _, reader = unseal_blob(self._holdings.keys, mine, self._writer.blob_id)
             with self._holdings.open_place(place) as stored:
                 theirs = content_digest(stored.reader, stored.descriptor.transfer_syntax)
                 return content_digest(reader, descriptor.transfer_syntax) == theirs

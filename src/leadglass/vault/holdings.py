@@ -1,6 +1,7 @@
 """What a vault holds, opened together, and the rules about who may add to it at the same time."""
 
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,29 +43,30 @@ class StoredObject:
 
 
 class _Claims:
-    """Who may commit right now: one per SOP instance, one patient per study."""
+    """Who may commit right now: one per SOP instance, and alone in a study or series that is not there yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: Index) -> None:
+        self._index = index
         self._changed = threading.Condition()
-        self._instances: set[str] = set()
-        self._studies: dict[str, tuple[str, int]] = {}
+        self._taken: set[tuple[str, ...]] = set()
 
     @contextmanager
-    def held(self, instance: str, study: str, patient: str) -> Iterator[None]:
+    def held(self, header: Header) -> Iterator[None]:
+        instance, study, series = ("instance", header.instance), ("study", header.study), ("series", header.study, header.series)
+        mine: set[tuple[str, ...]] = {instance}
         with self._changed:
-            self._changed.wait_for(lambda: instance not in self._instances and self._studies.get(study, (patient, 0))[0] == patient)
-            self._instances.add(instance)
-            self._studies[study] = (patient, self._studies.get(study, (patient, 0))[1] + 1)
+            self._changed.wait_for(lambda: self._taken.isdisjoint((instance, study, series)))
+            study_is_there, series_is_there = self._index.holds_study_and_series(header)
+            if not study_is_there:
+                mine.add(study)
+            if not series_is_there:
+                mine.add(series)
+            self._taken |= mine
         try:
             yield
         finally:
             with self._changed:
-                self._instances.discard(instance)
-                count = self._studies[study][1] - 1
-                if count:
-                    self._studies[study] = (patient, count)
-                else:
-                    del self._studies[study]
+                self._taken -= mine
                 self._changed.notify_all()
 
 
@@ -101,17 +103,18 @@ class Holdings:
         self.blobs = blobs
         self.index = index
         self.journal = journal
-        self._claims = _Claims()
+        self._claims = _Claims(index)
         self._study_keys = _StudyKeys(keys, index)
         self._in_flight: Counter[int] = Counter()
         self._lock = threading.Lock()
+        self._committed_ns = 0
         self._complete_before = index.state("shard")
 
     def open_place(self, place: BlobPlace) -> StoredObject:
         """Open the blob that lies there; Damaged if it is missing, changed or another's, KeyUnavailable if its study was forgotten."""
         blob = self.blobs.open(place)
         try:
-            descriptor, reader = unseal_blob(self.keys, blob, place.blob_id)
+            descriptor, _, reader = unseal_blob(self.keys, blob, place.blob_id)
         except BaseException:
             blob.close()
             raise
@@ -123,9 +126,18 @@ class Holdings:
 
     @contextmanager
     def alone_with(self, header: Header) -> Iterator[None]:
-        """While this lasts, nobody else commits the same instance, or the same study for another patient."""
-        with self._claims.held(header.instance, header.study, patient_id_of(header)):
+        """While this lasts, nobody else commits the same instance, nor into a study or series that is not there yet.
+
+        So the object that makes a study or series, and speaks for it from then on, is the first of it in the order of commits.
+        """
+        with self._claims.held(header):
             yield
+
+    def next_commit(self) -> int:
+        """The moment of a commit, in nanoseconds: later than every one before it, also when the clock was set back."""
+        with self._lock:
+            self._committed_ns = max(time.time_ns(), self._committed_ns + 1, self.index.latest + 1)
+            return self._committed_ns
 
     @contextmanager
     def landing(self) -> Iterator[None]:

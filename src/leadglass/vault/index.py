@@ -7,14 +7,15 @@ So rows are held back and written many at a time, but always before the next que
 import json
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 import apsw
 
-from leadglass.dicom.matching import Match, matches
+from leadglass.dicom.header import Header
+from leadglass.dicom.matching import Match, Single, matches
 from leadglass.dicom.predicate import Condition, StudyPredicate
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
@@ -24,6 +25,7 @@ from leadglass.vault.journal import Conflict
 from leadglass.vault.rows import Entry, RowWriter, StudyRow
 from leadglass.vault.search import Facts, find_statement, instances_statement
 from leadglass.vault.sql import CONTRADICTIONS, DUMP, SCHEMA, SCHEMA_VERSION
+from leadglass.vocabulary import Level
 
 _HELD_BACK: Final = 256
 """Rows that may wait; 256 in one transaction cost 20 us each, one alone 90 us."""
@@ -110,11 +112,13 @@ class Index:
         self._lock = threading.RLock()
         self._held: dict[str, Entry] = {}
         self._held_studies: dict[str, KnownStudy] = {}
+        self._held_series: set[tuple[str, str]] = set()
         self._idle: list[_Reader] = []
         with _database_errors():
             self._writer = _connect(path, key, cache_kib=_WRITER_CACHE_KIB)
             self._writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
             self._rows = RowWriter(self._writer)
+        self._latest = self.state("committed")
 
     @classmethod
     def create(cls, path: Path, key: bytes) -> Self:
@@ -124,7 +128,7 @@ class Index:
             connection = _connect(path, key, cache_kib=_READER_CACHE_KIB)
             with connection:
                 connection.execute(SCHEMA)
-                connection.execute("INSERT INTO state VALUES ('schema', ?), ('shard', 0)", (SCHEMA_VERSION,))
+                connection.execute("INSERT INTO state VALUES ('schema', ?), ('shard', 0), ('committed', 0)", (SCHEMA_VERSION,))
             connection.close()
         return cls(path, key)
 
@@ -149,7 +153,9 @@ class Index:
         with self._lock:
             if len(self._held) >= _HELD_BACK:
                 self.flush()
+            self._latest = max(self._latest, entry.committed_ns)
             self._held[entry.header.instance] = entry
+            self._held_series.add((entry.header.study, entry.header.series))
             study = KnownStudy(entry.patient_id, entry.key_id, entry.place.blob_id)
             if self._rows.study(entry.header.study) is None:
                 self._held_studies.setdefault(entry.header.study, study)
@@ -173,6 +179,26 @@ class Index:
                 self._rows.write(tuple(self._held.values()))
             self._held.clear()
             self._held_studies.clear()
+            self._held_series.clear()
+
+    @property
+    def latest(self) -> int:
+        """When the latest of all that is served was committed, in nanoseconds."""
+        return self._latest
+
+    def holds_study_and_series(self, header: Header) -> tuple[bool, bool]:
+        """Whether the study, and within it the series, of an object are there already."""
+        with self._lock, _database_errors():
+            if (header.study, header.series) in self._held_series:
+                return True, True
+            return self.study(header.study) is not None, self._rows.has_series(header.study, header.series)
+
+    def admits(self, study: Uid, predicate: StudyPredicate) -> bool:
+        """Whether a search within `predicate` finds the study as it is now."""
+        if predicate.everything:
+            return True
+        with closing(self.find(Query(Level.STUDY, {"StudyInstanceUID": Single(study)}, ()), predicate)) as found:
+            return next(found, None) is not None
 
     def study(self, study: Uid) -> KnownStudy | None:
         """The study's patient and key, if it is stored."""

@@ -29,6 +29,8 @@ class ConflictKind(StrEnum):
     """Its SOP Instance UID was there, with other content."""
     OTHER_PATIENT = "other-patient"
     """Its Study Instance UID was there, under another Patient ID."""
+    UNSEEN_STUDY = "unseen-study"
+    """Its study was there, and whoever sent it may not see that study."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Writing rows: which study and series row an object belongs to, and which object speaks for them.
 
-A study's and a series' attributes are those of the object that was received first (by time, then blob id), whatever the order in which rows
-arrive: an index that is rebuilt is the same index.
+A study's and a series' attributes are those of the object that was committed first, as the blobs' endings say, whatever the order in which
+rows arrive: an index that is rebuilt is the same index.
 """
 
 from collections import Counter, OrderedDict
@@ -34,6 +34,7 @@ class Entry:
     size: int
     """Bytes of the data set."""
     received_ns: int
+    committed_ns: int
     place: BlobPlace
     key_id: bytes
 
@@ -44,7 +45,7 @@ class Entry:
     @property
     def precedence(self) -> tuple[int, bytes]:
         """The lowest of a study speaks for it."""
-        return self.received_ns, self.place.blob_id
+        return self.committed_ns, self.place.blob_id
 
 
 def patient_id_of(header: Header) -> str:
@@ -74,8 +75,8 @@ def _update(table: str, names: Sequence[str]) -> str:
     return f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608 - our own names
 
 
-_STUDY_NAMES: Final = (*columns(STUDY_ATTRIBUTES), "odd", "first_received", "first_blob")
-_SERIES_NAMES: Final = (*columns(SERIES_ATTRIBUTES), "odd", "first_received", "first_blob")
+_STUDY_NAMES: Final = (*columns(STUDY_ATTRIBUTES), "odd", "first_committed", "first_blob")
+_SERIES_NAMES: Final = (*columns(SERIES_ATTRIBUTES), "odd", "first_committed", "first_blob")
 _INSERT_STUDY: Final = _insert("studies", (*_STUDY_NAMES, "key_id"))
 _UPDATE_STUDY: Final = _update("studies", _STUDY_NAMES)
 _INSERT_SERIES: Final = _insert("series", (*_SERIES_NAMES, "study_id", "instances"))
@@ -84,6 +85,7 @@ _INSERT_INSTANCE: Final = _insert(
     "instances", ("series_id", *columns(IMAGE_ATTRIBUTES), "number", "transfer_syntax", "size", "received", "shard", "blob")
 )
 _PUT_ASIDE: Final = "INSERT OR REPLACE INTO aside (blob, shard, kind, first_blob, since, SOPInstanceUID) VALUES (?, ?, ?, ?, ?, ?)"
+_LATEST: Final = "UPDATE state SET value = max(value, ?) WHERE name = 'committed'"
 _COUNT: Final = "UPDATE series SET instances = instances + ? WHERE id = ?"
 _ADD_MODALITY: Final = "INSERT OR IGNORE INTO study_modalities SELECT ?, StudyDate_n, id FROM studies WHERE id = ?"
 
@@ -100,13 +102,18 @@ class RowWriter:
         """The study's row, if there is one."""
         found = self._studies.get(study)
         if found is None:
-            sql = "SELECT id, PatientID, key_id, first_received, first_blob FROM studies WHERE StudyInstanceUID = ?"
+            sql = "SELECT id, PatientID, key_id, first_committed, first_blob FROM studies WHERE StudyInstanceUID = ?"
             row = self._connection.execute(sql, (study,)).fetchone()
             if row is None:
                 return None
             found = StudyRow(row[0], row[1], row[2], (row[3], row[4]))
             _remember(self._studies, study, found)
         return found
+
+    def has_series(self, study: str, series: str) -> bool:
+        """Whether the series has a row."""
+        row = self.study(study)
+        return row is not None and self._known_series(row.id, series) is not None
 
     def place(self, instance: str) -> BlobPlace | None:
         """Where the instance lies, if it has a row."""
@@ -143,6 +150,7 @@ class RowWriter:
             instances.append((series.id, *values, _number(entry.header), *where))
         self._connection.executemany(_INSERT_INSTANCE, instances)
         self._connection.executemany(_COUNT, [(count, row) for row, count in added.items()])
+        self._connection.execute(_LATEST, (max(entry.committed_ns for entry in entries),))
 
     def _study_row(self, entry: Entry) -> StudyRow:
         known = self.study(entry.header.study)
@@ -180,7 +188,7 @@ class RowWriter:
     def _known_series(self, study_id: int, series: str) -> _SeriesRow | None:
         found = self._series.get((study_id, series))
         if found is None:
-            sql = "SELECT id, first_received, first_blob FROM series WHERE study_id = ? AND SeriesInstanceUID = ?"
+            sql = "SELECT id, first_committed, first_blob FROM series WHERE study_id = ? AND SeriesInstanceUID = ?"
             row = self._connection.execute(sql, (study_id, series)).fetchone()
             if row is None:
                 return None

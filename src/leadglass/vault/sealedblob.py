@@ -1,9 +1,12 @@
-"""The blob format: magic, key id and blob id in the clear; sealed: the descriptor, then the data set exactly as it was received.
+"""The blob format: magic, key id and blob id in the clear; sealed: descriptor, data set exactly as it was received, and ending.
+
+The ending is what is known only when all was received: blobs are sealed as they arrive, and in what order they count is settled last.
 
 docs/formats.md draws it. The seal's context binds archive, blob id and key id, so that blobs that were swapped, renamed or given another
 header do not open.
 """
 
+import io
 import json
 import struct
 from collections.abc import Mapping
@@ -23,6 +26,7 @@ HEADER_SIZE: Final = _HEADER.size
 _CONTEXT: Final = b"leadglass blob v1\0"
 _LENGTH: Final = struct.Struct(">I")
 _LONGEST_DESCRIPTOR: Final = 64 * 1024
+_ENDING: Final = struct.Struct(">?Q")
 _to_json: Final = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 
 
@@ -67,6 +71,34 @@ class Descriptor:
         return descriptor
 
 
+class Ending(NamedTuple):
+    """What was decided about the object when it was committed."""
+
+    aside: bool
+    """Whether it was put aside as a conflict; the journal says with what."""
+    committed_ns: int
+    """Nanoseconds since 1970, yet later than that of every object committed before, whatever the clock said."""
+
+    @classmethod
+    def read(cls, reader: UnsealingReader) -> "Ending":
+        """Read the ending and let the reader end where the data set ends."""
+        if reader.size < _ENDING.size:
+            raise SealBroken("a blob opens but is shorter than what this version of leadglass writes; use the version that wrote it")
+        reader.seek(-_ENDING.size, io.SEEK_END)
+        ending = cls(*_ENDING.unpack(reader.read(_ENDING.size)))
+        reader.end_before(_ENDING.size)
+        reader.seek(0)
+        return ending
+
+
+class Unsealed(NamedTuple):
+    """An open blob; `reader` is a seekable file over the data set alone."""
+
+    descriptor: Descriptor
+    ending: Ending
+    reader: UnsealingReader
+
+
 class ClearHeader(NamedTuple):
     """What a blob shows without a key."""
 
@@ -88,14 +120,20 @@ def read_clear_header(blob: OpenBlob) -> ClearHeader:
 
 
 def start_blob(archive_id: bytes, key: StudyKey, writer: BlobWriter, descriptor: Descriptor) -> SealingWriter:
-    """Begin a blob; the data set goes through the result."""
+    """Begin a blob; the data set goes through the result, then `finish_blob` ends it."""
     header = _HEADER.pack(MAGIC, key.key_id, writer.blob_id)
     sealing = SealingWriter(writer.write, key.secret, _context(archive_id, key.key_id, writer.blob_id), header=header)
     sealing.write(descriptor.encode())
     return sealing
 
 
-def unseal_blob(keys: Keys, blob: OpenBlob, blob_id: bytes) -> tuple[Descriptor, UnsealingReader]:
+def finish_blob(sealing: SealingWriter, ending: Ending) -> None:
+    """End a blob with what was decided about it."""
+    sealing.write(_ENDING.pack(*ending))
+    sealing.finish()
+
+
+def unseal_blob(keys: Keys, blob: OpenBlob, blob_id: bytes) -> Unsealed:
     """Open a blob that is expected to have this id; SealBroken if it has not, or if a byte that is read here was changed."""
     header = read_clear_header(blob)
     if header.blob_id != blob_id:
@@ -106,4 +144,6 @@ def unseal_blob(keys: Keys, blob: OpenBlob, blob_id: bytes) -> tuple[Descriptor,
         return blob.pread(length, HEADER_SIZE + offset)
 
     reader = UnsealingReader(read_at, blob.size - HEADER_SIZE, keys.key(header.key_id), context)
-    return Descriptor.read(reader), reader
+    # The ending first: the reader has just opened its chunk.
+    ending = Ending.read(reader)
+    return Unsealed(Descriptor.read(reader), ending, reader)

@@ -68,7 +68,7 @@ SCHEMA: Final = f"""
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE studies (id INTEGER PRIMARY KEY, {_definitions(STUDY_ATTRIBUTES)},
-  odd INTEGER NOT NULL, key_id BLOB NOT NULL, first_received INTEGER NOT NULL, first_blob BLOB NOT NULL);
+  odd INTEGER NOT NULL, key_id BLOB NOT NULL, first_committed INTEGER NOT NULL, first_blob BLOB NOT NULL);
 CREATE UNIQUE INDEX studies_by_uid ON studies (StudyInstanceUID);
 CREATE INDEX studies_by_patient ON studies (PatientID);
 CREATE INDEX studies_by_name ON studies (PatientName_a);
@@ -79,7 +79,7 @@ CREATE INDEX studies_by_date ON studies (StudyDate_n);
 CREATE INDEX odd_studies ON studies (StudyDate_n) WHERE odd = 1;
 
 CREATE TABLE series (id INTEGER PRIMARY KEY, study_id INTEGER NOT NULL REFERENCES studies, {_definitions(SERIES_ATTRIBUTES)},
-  odd INTEGER NOT NULL, instances INTEGER NOT NULL, first_received INTEGER NOT NULL, first_blob BLOB NOT NULL);
+  odd INTEGER NOT NULL, instances INTEGER NOT NULL, first_committed INTEGER NOT NULL, first_blob BLOB NOT NULL);
 CREATE UNIQUE INDEX series_in_study ON series (study_id, SeriesInstanceUID);
 CREATE INDEX series_by_uid ON series (SeriesInstanceUID);
 
@@ -121,11 +121,11 @@ def _dump(attributes: tuple[Attribute, ...], alias: str, more: str, source: str,
 _SERIES: Final = "series e JOIN studies s ON s.id = e.study_id"
 
 DUMP: Final = {
-    "studies": _dump(STUDY_ATTRIBUTES, "s", "s.odd, s.key_id, s.first_received, s.first_blob", "studies s", "s.StudyInstanceUID"),
+    "studies": _dump(STUDY_ATTRIBUTES, "s", "s.odd, s.key_id, s.first_committed, s.first_blob", "studies s", "s.StudyInstanceUID"),
     "series": _dump(
         SERIES_ATTRIBUTES,
         "e",
-        "s.StudyInstanceUID, e.odd, e.instances, e.first_received, e.first_blob",
+        "s.StudyInstanceUID, e.odd, e.instances, e.first_committed, e.first_blob",
         _SERIES,
         "s.StudyInstanceUID, e.SeriesInstanceUID",
     ),

@@ -1,11 +1,11 @@
 """Bringing the index up to what is stored: after an unclean stop for the last shards, in a rebuild for all of them."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from leadglass import logs
 from leadglass.dicom.header import Header, scan
 from leadglass.durable import sync_folder
 from leadglass.errors import BadInput, Damaged, KeyUnavailable
@@ -16,9 +16,8 @@ from leadglass.vault.index import Index
 from leadglass.vault.journal import Conflict, ConflictKind, Journal
 from leadglass.vault.keys import Keys
 from leadglass.vault.rows import Entry
-from leadglass.vault.sealedblob import Descriptor, read_clear_header, unseal_blob
+from leadglass.vault.sealedblob import read_clear_header, unseal_blob
 
-_log: Final = logging.getLogger(__name__)
 _FIRST_LOOK: Final = 16 * 1024
 
 
@@ -26,7 +25,8 @@ _FIRST_LOOK: Final = 16 * 1024
 class Found:
     """A blob that opens, with all that the index wants to know of it."""
 
-    descriptor: Descriptor
+    aside: bool
+    """Whether it was put aside when it was committed."""
     entry: Entry
 
 
@@ -46,10 +46,10 @@ def look_at(keys: Keys, blobs: BlobStore, place: BlobPlace) -> Found:
     blob = blobs.open(place)
     try:
         key_id = read_clear_header(blob).key_id
-        descriptor, reader = unseal_blob(keys, blob, place.blob_id)
+        descriptor, ending, reader = unseal_blob(keys, blob, place.blob_id)
         header = read_header(reader, descriptor.transfer_syntax)
-        entry = Entry(header, descriptor.transfer_syntax, reader.size, descriptor.received_ns, place, key_id)
-        return Found(descriptor, entry)
+        moments = descriptor.received_ns, ending.committed_ns
+        return Found(ending.aside, Entry(header, descriptor.transfer_syntax, reader.size, *moments, place, key_id))
     finally:
         blob.close()
 
@@ -100,23 +100,23 @@ def _remove(path: Path) -> None:
 
 
 def _in_order(keys: Keys, blobs: BlobStore, places: list[BlobPlace]) -> list[Found]:
-    """What opens of one shard, in the order in which it was received: where two claim the same, the earlier one is the first."""
+    """What opens of one shard, in the order in which it was committed: where two claim the same, the earlier one is the first."""
     found = []
     for place in places:
         try:
             found.append(look_at(keys, blobs, place))
         except (Damaged, KeyUnavailable, BadInput) as error:
-            _log.warning("blob %s is not indexed: %s", place.blob_id.hex(), error)
+            logs.fault("a blob does not open and is not indexed; `leadglass check` names it", error)
     return sorted(found, key=lambda one: one.entry.precedence)
 
 
 def _admit(index: Index, journal: Journal, journaled: dict[bytes, Conflict], found: Found) -> None:
     entry = found.entry
     if index.holds(entry.place.blob_id, entry.header.instance):
-        _log.warning("blob %s lies in two places; `leadglass check` names the one that is too much", entry.place.blob_id.hex())
+        logs.warn("a blob lies in two places; `leadglass check` names the one that is too much")
         return
     conflict = journaled.get(entry.place.blob_id)
-    if conflict is None and (conflict := _conflict(index, entry)) is not None:
+    if conflict is None and (conflict := _conflict(index, found)) is not None:
         # The stop came between the blob and its record: whoever was there first still is.
         journal.append(conflict)
     if conflict is None:
@@ -125,11 +125,13 @@ def _admit(index: Index, journal: Journal, journaled: dict[bytes, Conflict], fou
         index.put_aside(conflict, entry.place, entry.header.instance)
 
 
-def _conflict(index: Index, entry: Entry) -> Conflict | None:
-    place = index.place(entry.header.instance)
+def _conflict(index: Index, found: Found) -> Conflict | None:
+    entry = found.entry
+    place, study = index.place(entry.header.instance), index.study(entry.header.study)
     if place is not None:
-        return Conflict(ConflictKind.SAME_INSTANCE, entry.place.blob_id, place.blob_id, entry.received_ns)
-    study = index.study(entry.header.study)
-    if study is None or study.patient_id == entry.patient_id:
-        return None
-    return Conflict(ConflictKind.OTHER_PATIENT, entry.place.blob_id, study.first_blob_id, entry.received_ns)
+        return Conflict(ConflictKind.SAME_INSTANCE, entry.place.blob_id, place.blob_id, entry.committed_ns)
+    if study is not None and study.patient_id != entry.patient_id:
+        return Conflict(ConflictKind.OTHER_PATIENT, entry.place.blob_id, study.first_blob_id, entry.committed_ns)
+    if study is not None and found.aside:
+        return Conflict(ConflictKind.UNSEEN_STUDY, entry.place.blob_id, study.first_blob_id, entry.committed_ns)
+    return None

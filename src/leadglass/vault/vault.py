@@ -79,13 +79,16 @@ class Vault:
         finally:
             journal.close()
 
-    def deposit(self, header: Header, transfer_syntax: Uid, *, route: str, sender: Mapping[str, str] | None = None) -> Deposit:
+    def deposit(
+        self, header: Header, transfer_syntax: Uid, predicate: StudyPredicate, *, route: str, sender: Mapping[str, str] | None = None
+    ) -> Deposit:
         """Begin to store an object whose header is known; its data set then goes through `Deposit.write`, from its first byte.
 
+        It joins a study that is there only if `predicate` admits that study as it is, and is put aside otherwise.
         NoRoom below the low-water mark, before anything is written; StorageFailed.
         """
         descriptor = Descriptor(header.sop_class, header.instance, header.study, transfer_syntax, time.time_ns(), route, dict(sender or {}))
-        return Deposit(self._holdings, header, descriptor)
+        return Deposit(self._holdings, header, descriptor, predicate)
 
     def find(self, query: Query, predicate: StudyPredicate) -> Generator[dict[str, str], None, None]:
         """The records that match within the studies admitted, streamed; keyword to text. Close it, or read it to its end."""

@@ -6,18 +6,24 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from leadglass import logs
 from leadglass.access.identity import LocalUser
 from leadglass.archive.archive import Archive, Session
-from leadglass.errors import BadMessage, LeadglassError, NotIdentified
+from leadglass.errors import BadMessage, HomeInUse, LeadglassError, NotIdentified, PeerFailed
 from leadglass.vocabulary import Door
 from leadglass.wire.control import verbs
 from leadglass.wire.control.frames import Frame, Json, parse_json, receive, send_json
 
 MAX_CONNECTIONS = 16
+PAUSE_SECONDS = 0.1
+IDLE_SECONDS = 600.0
+"""A stopped command may not hold its place for ever: sixteen of them would shut the administrator out."""
+STOP_SECONDS = 10
+"""A verb whose connection is cut ends at its next row; only a whole `check` has none for longer."""
 _UCRED = struct.Struct("3i")
 
 
@@ -28,7 +34,8 @@ class ControlServer:
         self._archive = archive
         self._path = path
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._live: set[socket.socket] = set()
+        self._live: dict[socket.socket, threading.Thread] = {}
+        self._stopping = False
         self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
@@ -45,14 +52,18 @@ class ControlServer:
         threading.Thread(target=self._accept, name="control", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stop listening, cut every connection, and wait for the verbs at work: nothing may be done behind the trail's last entry."""
+        self._stopping = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
-            for connection in self._live:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+            live = dict(self._live)
+        for connection in live:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in live.values():
+            thread.join(STOP_SECONDS)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
@@ -60,14 +71,25 @@ class ControlServer:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
-            if not self._places.acquire(blocking=False):
-                connection.close()
+            except OSError as error:
+                if self._stopping:
+                    return
+                # Out of descriptors, or the caller is gone already: either passes.
+                logs.fault("control accept", error)
+                time.sleep(PAUSE_SECONDS)
                 continue
+            if not self._places.acquire(blocking=False):
+                with connection, contextlib.suppress(PeerFailed):
+                    send_json(
+                        connection,
+                        Frame.ERROR,
+                        _as_json(HomeInUse(f"{MAX_CONNECTIONS} commands are at work already; try again when one ends")),
+                    )
+                continue
+            thread = threading.Thread(target=self._converse, args=(connection,), name="control-connection", daemon=True)
             with self._lock:
-                self._live.add(connection)
-            threading.Thread(target=self._converse, args=(connection,), name="control-connection", daemon=True).start()
+                self._live[connection] = thread
+            thread.start()
 
     def _converse(self, connection: socket.socket) -> None:
         try:
@@ -79,7 +101,7 @@ class ControlServer:
             logs.fault("control", error)
         finally:
             with self._lock:
-                self._live.discard(connection)
+                self._live.pop(connection, None)
             self._places.release()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -89,6 +111,7 @@ class ControlServer:
         except NotIdentified as error:
             send_json(connection, Frame.ERROR, _as_json(error))
             return
+        connection.settimeout(IDLE_SECONDS)
         while (received := receive(connection)) is not None:
             kind, payload = received
             if kind is not Frame.REQUEST:

@@ -1,8 +1,8 @@
 """What the command line can ask of the owner of HOME: one table, run in this process or at the far end of the control socket."""
 
+import base64
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
@@ -51,6 +51,15 @@ def _token_create(session: Session, *, user: str, may: list[Action], days: int) 
     yield {"token": session.administration.create_token(user, may, days)}
 
 
+def _token_list(session: Session) -> Rows:
+    return session.administration.tokens()
+
+
+def _token_revoke(session: Session, *, token: str) -> Rows:
+    session.administration.revoke_token(token)
+    return ()
+
+
 def _policy_check(session: Session) -> Rows:
     session.administration.check_policy()
     return ()
@@ -81,8 +90,9 @@ def _trail_show(session: Session, *, last: int, who: str | None, study: str | No
     return session.administration.trail_entries(last=last, who=who, study=study)
 
 
-def _trail_export(session: Session, *, target: str) -> Rows:
-    yield {"entries": session.administration.export_trail(Path(target))}
+def _trail_export(session: Session) -> Rows:
+    for piece in session.administration.export_trail():
+        yield {"path": piece.path, "data": base64.b64encode(piece.data).decode("ascii")}
 
 
 def _trail_checkpoint(session: Session) -> Rows:
@@ -108,6 +118,8 @@ VERBS: dict[str, Verb] = {
         _user_list,
         _user_disable,
         _token_create,
+        _token_list,
+        _token_revoke,
         _policy_check,
         _policy_apply,
         _policy_explain,

@@ -85,8 +85,16 @@ class DimseDoor:
             return
         for association in list(self._acceptor.associations):
             session = self._sessions.get(association)
-            if session is not None and not await self._workers.run(session.is_current):
+            if session is not None and not await self._still_current(session):
                 association.abort()
+
+    async def _still_current(self, session: Session) -> bool:
+        """Whether the session's peer is who it was; one that cannot be looked up is not."""
+        try:
+            return await self._workers.run(session.is_current)
+        except (LeadglassError, OSError) as error:
+            logs.fault("dimse revocation", error)
+            return False
 
     async def _decide(self, request: AssociateRequest, peer: PeerInfo) -> Accept | Reject:
         credentials: Credentials
