@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadglass.access.identity import Kind, Principal
-from leadglass.access.policy import DEFAULT_POLICY, decide, explain, load_policy, parse_policy
+from leadglass.access.policy import DEFAULT_POLICY, Explanation, decide, explain, load_policy, parse_policy
 from leadglass.errors import ConfigurationError
 from leadglass.vocabulary import Action, Role
 
@@ -115,9 +115,12 @@ def test_a_missing_file_is_no_empty_policy(tmp_path: Path) -> None:
 
 
 def test_the_policy_explains_itself() -> None:
-    said = explain(parse_policy(rule('roles = ["clinician"]', about=CT_ONLY)), CLINICIAN)
-    assert len(said) == len(Action)
-    assert "user:anna may find: studies where any Modality in CT, PT" in said
-    assert "user:anna may not get: no rule gives it" in said
-    everything = explain(parse_policy(DEFAULT_POLICY), CLINICIAN)
-    assert "user:anna may get: every study" in everything
+    text = rule('roles = ["auditor"]') + rule('roles = ["clinician"]', about=CT_ONLY)
+    said = {each.action: each for each in explain(parse_policy(text), CLINICIAN)}
+    assert said.keys() == set(Action)
+    assert said[Action.FIND] == Explanation(Action.FIND, allowed=True, studies="any Modality in CT, PT", rules=(2,))
+    assert said[Action.GET] == Explanation(Action.GET, allowed=False, studies=None, rules=())
+    both = parse_policy(text + rule('users = ["anna"]') + rule('roles = ["clinician"]', may='["read-trail"]', about=""))
+    said = {each.action: each for each in explain(both, CLINICIAN)}
+    assert said[Action.FIND] == Explanation(Action.FIND, allowed=True, studies="every", rules=(2, 3))
+    assert said[Action.READ_TRAIL] == Explanation(Action.READ_TRAIL, allowed=True, studies=None, rules=(4,))

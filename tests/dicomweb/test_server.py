@@ -21,7 +21,7 @@ QUICK = Bounds(
 
 
 class Application:
-    """Says hello, streams without end, or reads a body, and remembers how that ended."""
+    """Says hello, streams without end, stops in the middle, or reads a body, and remembers how that ended."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
@@ -31,6 +31,11 @@ class Application:
         self.clients.append(scope["client"][0])
         if scope["path"] == "/endless":
             await self.endless(receive, send)
+            return
+        if scope["path"] == "/unended":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            # As one piece, it goes into the send buffer whole.
+            await send({"type": "http.response.body", "body": bytes(64_000_000), "more_body": True})
             return
         if scope["path"] == "/read":
             while (message := await receive()).get("more_body"):
@@ -190,6 +195,70 @@ def test_an_answer_before_the_body_is_read_and_the_rest_thrown_away(server: Runn
                 connection.sendall(b"x")
                 time.sleep(0.1)
         assert time.monotonic() - begin < 5
+
+
+def test_an_answer_before_the_body_was_read_is_the_last_of_its_connection(server: Running, app: Application) -> None:
+    with server.connection() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert b"\r\nconnection: close\r\n" in connection.recv(1000).lower()
+        # Parsed, this would be the body's end and another request.
+        connection.sendall(b"2\r\nxx\r\n0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        seconds, said = closed_after(connection)
+    assert (said, len(app.clients)) == (b"", 1)
+    assert 0.5 < seconds < 4
+
+
+def test_what_follows_an_answer_before_the_body_was_read_is_not_taken_without_end(server: Running) -> None:
+    sent = 0
+    with server.connection() as connection, contextlib.suppress(OSError):
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        while sent < 200_000_000:
+            sent += connection.send(b"10000\r\n" + bytes(65536) + b"\r\n")
+    # What the kernels on both sides hold, and 256 KiB.
+    assert sent < 50_000_000
+
+
+def test_a_body_in_tiny_chunks_is_refused(server: Running, app: Application) -> None:
+    with server.connection() as connection, contextlib.suppress(ConnectionError, ssl.SSLError):
+        connection.sendall(b"POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        connection.sendall(b"2\r\nxx\r\n" * 4000 + b"0\r\n\r\n")
+        _, said = closed_after(connection)
+        assert said[:12] in {b"HTTP/1.1 400", b""}
+    deadline = time.monotonic() + 8
+    while not app.ended and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert app.ended == ["http.disconnect"]
+
+
+def test_a_body_whose_chunks_are_mostly_framing_is_refused(server: Running, app: Application) -> None:
+    chunk = b"400;" + b"e" * 4096 + b"\r\n" + bytes(1024) + b"\r\n"
+    with server.connection() as connection, contextlib.suppress(ConnectionError, ssl.SSLError):
+        connection.sendall(b"POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(1000):
+            connection.sendall(chunk)
+        connection.sendall(b"0\r\n\r\n")
+        closed_after(connection)
+    deadline = time.monotonic() + 8
+    while not app.ended and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert app.ended == ["http.disconnect"]
+
+
+def test_a_long_body_in_chunks_of_a_usual_size_is_read_to_its_end(server: Running, app: Application) -> None:
+    pieces = (bytes(512) for _ in range(40_000))
+    answer = requests.post(f"{server.url}/read", data=pieces, verify=str(server.tls.certificate), timeout=60)
+    assert (answer.text, app.ended) == ("hello", ["http.request"])
+
+
+def test_an_answer_that_is_not_whole_is_broken_off_with_what_waits_to_be_sent(server: Running) -> None:
+    received = 0
+    with server.connection() as connection, contextlib.suppress(ConnectionError, ssl.SSLError):
+        connection.sendall(b"GET /unended HTTP/1.1\r\nhost: x\r\n\r\n")
+        time.sleep(0.5)
+        while data := connection.recv(65536):
+            received += len(data)
+    assert received < 40_000_000
 
 
 def test_connections_are_bounded_for_each_address(serve: Serve, app: Application) -> None:

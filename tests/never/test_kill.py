@@ -2,9 +2,9 @@
 
 import asyncio
 import io
-import json
 import random
 import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, propose
 from leadglass.dicom.uid import Uid
 from leadglass.net.failures import AssociationFailed
 from leadglass.net.requestor import connect, tcp
-from tests.archives import ArchiveUnderTest, copy_of, leadglass
+from tests.archives import COMMAND, ArchiveUnderTest, copy_of, leadglass
 from tests.never.asking import STOW, Web, multipart
 from tests.never.house import CT, House, data_set, encoded
 from tests.whole.relay import client_context
@@ -55,7 +55,7 @@ def uids_of(number: int) -> tuple[str, str, str]:
 
 @dataclass
 class Senders:
-    """Objects sent by DIMSE, STOW and import at the same time, until the archive is gone; what was acknowledged, and what was begun."""
+    """Objects sent by DIMSE and STOW at the same time, until the archive is gone; what was acknowledged, and what was begun."""
 
     house: House
     archive: ArchiveUnderTest
@@ -102,19 +102,6 @@ class Senders:
                 return
             self.acknowledged.add(number)
 
-    def by_import(self) -> None:
-        folder = self.archive.home.with_name("imported")
-        folder.mkdir(exist_ok=True)
-        while True:
-            number, whole = self.next()
-            path = folder / f"{number}.dcm"
-            path.write_bytes(whole)
-            done = leadglass("import", self.archive.home, "--json", path, code=None)
-            if done.returncode:
-                return
-            assert json.loads(done.stdout)["stored"] == 1
-            self.acknowledged.add(number)
-
 
 def held(archive: ArchiveUnderTest, house: House, numbers: set[int]) -> set[int]:
     """Which of the objects are there; fails for one that is not whole."""
@@ -143,7 +130,6 @@ def kill_and_look(house: House, folder: Path, times: int, chance: random.Random)
         senders = Senders(house, archive, first)
         with ThreadPoolExecutor(4) as pool:
             sending = [pool.submit(each) for each in (senders.by_dimse, senders.by_stow, senders.by_dimse)]
-            # The import would go on by itself, owning HOME, when the archive is gone: it is not started anew after the kill.
             began = time.monotonic()
             while not senders.acknowledged and time.monotonic() < began + 20:
                 time.sleep(0.01)
@@ -185,10 +171,6 @@ def kill_imports(house: House, folder: Path, times: int, chance: random.Random) 
         (everything / f"{number:03}.dcm").write_bytes(numbered(number))
     reached = 0
     for round_number in range(times):
-        import subprocess  # noqa: PLC0415
-
-        from tests.archives import COMMAND  # noqa: PLC0415
-
         child = subprocess.Popen([COMMAND, "import", archive.home, everything], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         began = time.monotonic()
         shards = archive.home / "blobs" / "000" / "000"

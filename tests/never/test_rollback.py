@@ -1,4 +1,4 @@
-"""Single files of HOME put back to an older copy, by somebody who holds no key: found at the next start, by `check` and by `trail verify`."""
+"""Single files of HOME put back to an older copy by somebody without keys: found at a start, by `check` and by `trail verify`."""
 
 import itertools
 import json

@@ -419,12 +419,13 @@ def test_a_service_that_says_the_same_page_for_ever_is_not_exact(tmp_path: Path)
     assert (door.records.studies, door.records.exact) == (100, False)
 
 
-def test_a_service_that_asks_for_a_sign_in_is_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("guarded", ["/dicom-web", "/"])
+def test_a_service_that_asks_for_a_sign_in_is_an_open_port(tmp_path: Path, guarded: str) -> None:
     def answer(asked: Asked) -> None:
-        asked.answer(b"", status=401 if asked.path.startswith("/dicom-web") else 404, headers={"WWW-Authenticate": "Bearer"})
+        asked.answer(b"", status=401 if asked.path.startswith(guarded) else 404, headers={"WWW-Authenticate": "Bearer"})
 
     result_door = web(tmp_path, answer)
-    assert (result_door.level, result_door.open_apis) == (ExposureLevel.CLOSED, ())
+    assert (result_door.level, result_door.open_apis, result_door.guarded_apis) == (ExposureLevel.OPEN_PORT, (), (WebApi.QIDO,))
 
 
 def test_a_listing_of_a_folder_is_found(tmp_path: Path) -> None:

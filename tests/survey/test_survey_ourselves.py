@@ -31,5 +31,5 @@ def test_a_stranger_gets_nothing_from_us(tmp_path: Path) -> None:
         assert door.tls.certificate is not None
         assert (door.tls.certificate.trusted, door.tls.certificate.name_matches) == (True, True)
     (page,) = [door for door in result.doors if isinstance(door, Web)]
-    assert (page.level, page.guarded_apis) == (ExposureLevel.CLOSED, (WebApi.QIDO,))
+    assert (page.level, page.guarded_apis) == (ExposureLevel.OPEN_PORT, (WebApi.QIDO,))
     assert [door.port for door in result.doors if isinstance(door, Dimse)] == [dimse]

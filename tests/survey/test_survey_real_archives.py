@@ -110,7 +110,7 @@ def test_orthanc_with_a_password_and_closed_dicom_gives_nothing(tmp_path: Path) 
     assert rejection is not None
     assert rejection.meaning is RejectionMeaning.CALLED_AE
     assert (result.level, result.write) == (ExposureLevel.DICOM, Write.REFUSED)
-    assert web_of(result).level is ExposureLevel.CLOSED
+    assert web_of(result).level is ExposureLevel.OPEN_PORT
     assert result.software.name == "Orthanc"
     assert finding_ids(result) == {"web-unencrypted"}
 

@@ -15,7 +15,7 @@ from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.errors import SealBroken
 from leadglass.seal.chunked import SealingWriter, UnsealingReader, seal
-from leadglass.vault.journal import ConflictKind
+from leadglass.vault.journal import Conflict, ConflictKind
 from leadglass.vault.keys import Keys
 from leadglass.vault.sealedblob import Descriptor, Ending, finish_blob
 from leadglass.vault.upkeep import look_at
@@ -23,7 +23,7 @@ from leadglass.vault.vault import Vault
 from leadglass.vocabulary import Level, StoreResult
 from tests.vault.making import ROOT, Archive, data_set
 
-VECTOR = Path(__file__).parents[1] / "vectors" / "vault" / "v1"
+HOME_OF_VERSION_1 = Path(__file__).parents[1] / "vectors" / "vault" / "v1"
 KEY = b"K" * 32
 STORED, ALREADY_THERE, CONFLICT = StoreResult.STORED, StoreResult.ALREADY_THERE, StoreResult.CONFLICT
 STUDIES = Query(Level.STUDY, {}, ("PatientName", "AccessionNumber", "ModalitiesInStudy"))
@@ -46,11 +46,11 @@ def rebuilt(archive: Archive) -> Archive:
     return archive.open()
 
 
-def commits(archive: Archive) -> dict[str, int]:
-    """When each instance was committed, as the blobs say."""
+def commits(archive: Archive) -> list[tuple[int, str]]:
+    """When an instance was committed, and which, as the blobs say."""
     holdings = archive.vault._holdings  # noqa: SLF001 - the moments are nobody else's business
     found = (look_at(holdings.keys, holdings.blobs, place) for place in holdings.blobs.places_in(0))
-    return {one.entry.header.instance: one.entry.committed_ns for one in found}
+    return [(one.entry.committed_ns, one.entry.header.instance) for one in found]
 
 
 @pytest.mark.parametrize("size", [64, 600_000])
@@ -138,8 +138,9 @@ def test_commits_are_in_order_whatever_the_clock_says(archive: Archive) -> None:
                 rebuilt(archive)
     finally:
         time.time_ns = real
-    moments = commits(archive)
-    assert [moments[f"1.2.3.1.{number}"] for number in range(1, 9)] == sorted(set(moments.values()))
+    moments = dict(commits(archive))
+    assert len(moments) == 8
+    assert [moments[moment] for moment in sorted(moments)] == [f"1.2.3.1.{number}" for number in range(1, 9)]
     assert said(archive)[0]["PatientName"] == "NAME^1"
     before = list(archive.vault.index_dump())
     assert list(rebuilt(archive).vault.index_dump()) == before
@@ -266,16 +267,26 @@ def test_of_two_at_once_the_narrow_one_never_sees_the_other(archive: Archive) ->
 
 # The form on the disk
 
+CONFLICT_OF_VERSION_1 = Conflict(
+    ConflictKind.SAME_INSTANCE,
+    bytes.fromhex("ac6ee7451b61e2860843863880e234fa"),
+    bytes.fromhex("abd6616c56121fcbe35d227251a56b48"),
+    1795446512006215688,
+)
+
 
 def test_an_archive_of_version_1_opens_for_ever(tmp_path: Path) -> None:
     """Kept: keys, journal and blobs of two objects of one study and one that was put aside; their index is made again."""
-    home = Path(shutil.copytree(VECTOR / "home", tmp_path / "home"))
+    home = Path(shutil.copytree(HOME_OF_VERSION_1, tmp_path / "home"))
     keys = Keys.open(home / "keys", ROOT)
     assert Vault.remake_index(home, keys) == 3
     keys.close()
     archive = Archive(home).open()
-    assert list(archive.vault.index_dump()) == (VECTOR / "index").read_text().splitlines()
     assert list(archive.vault.check()) == []
+    assert list(archive.vault.conflicts()) == [CONFLICT_OF_VERSION_1]
+    moments = sorted(commits(archive))
+    assert [instance for _, instance in moments] == ["1.2.3.1.1", "1.2.3.1.2", "1.2.3.1.1"]
+    assert (moments[0][0], moments[-1][0]) == (1795446511985449240, CONFLICT_OF_VERSION_1.since_ns)
     for number in (1, 2):
         (row,) = archive.vault.instances(Selection(instances=(Uid(f"1.2.3.1.{number}"),)), EVERY_STUDY)
         with archive.vault.open_object(row) as stored:

@@ -92,3 +92,11 @@ def test_older_blobs_put_back_are_found_by_check(archive: ArchiveUnderTest, tmp_
         copytree(tmp_path / "earlier" / name, archive.home / name)
     found = leadglass("check", archive.home, code=1).stdout
     assert "older blobs were put back" in found
+
+
+def test_a_file_name_cannot_steer_the_terminal(archive: ArchiveUnderTest, tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "IM\x1b[2J\x1b]0;owned\x07").write_bytes(b"no object")
+    told = leadglass("import", archive.home, tmp_path / "media", code=1)
+    assert "\x1b" not in told.stdout + told.stderr
+    assert "IM\\x1b[2J" in told.stdout

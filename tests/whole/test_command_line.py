@@ -257,7 +257,9 @@ def _peers(home: Path, tmp_path: Path) -> None:
 def _policy(home: Path) -> None:
     explained = as_json("policy", "explain", home, "anna")
     assert isinstance(explained, list)
-    assert {"user:anna may get: every study", "user:anna may not store: no rule gives it"} <= {row["means"] for row in explained}
+    said = {row["action"]: row for row in explained}
+    assert said["get"] == {"who": "user:anna", "action": "get", "allowed": True, "studies": "every", "rules": [1]}
+    assert said["store"] == {"who": "user:anna", "action": "store", "allowed": False, "studies": None, "rules": []}
     leadglass("policy", "explain", home, "nobody", code=2)
     leadglass("policy", "apply", home)
 
@@ -274,8 +276,10 @@ def _images(archive: ArchiveUnderTest) -> None:
     assert archive.take_in(few(), code=0)["already_there"] == len(FEW)
     checked = as_json("check", home)
     assert isinstance(checked, dict)
-    assert (checked["blobs"], checked["instances"], checked["problems"]) == (len(FEW), len(FEW), [])
-    as_json("check", home, "--sample", "10")
+    assert (checked["blobs"], checked["read_whole"], checked["instances"], checked["problems"]) == (len(FEW), len(FEW), len(FEW), [])
+    sampled = as_json("check", home, "--sample", "0")
+    assert isinstance(sampled, dict)
+    assert (sampled["blobs"], sampled["read_whole"]) == (len(FEW), 0)
     leadglass("check", home, "--sample", "101", code=2)
     assert "key version 2" in leadglass("keys", "rotate", home).stdout
     assert as_json("keys", "check", home) == []

@@ -130,28 +130,38 @@ def decide(policy: Policy, principal: Principal, action: Action) -> StudyPredica
     return given
 
 
-def explain(policy: Policy, principal: Principal) -> list[str]:
-    """What the policy gives `principal`, one sentence for each action."""
-    sentences = []
-    for action in Action:
-        visible = decide(policy, principal, action)
-        if visible is None:
-            sentences.append(f"{principal.id} may not {action}: no rule gives it")
-        elif action not in ABOUT_STUDIES:
-            sentences.append(f"{principal.id} may {action}")
-        else:
-            sentences.append(f"{principal.id} may {action}: {_describe(visible)}")
-    return sentences
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a policy says to one action of one principal."""
+
+    action: Action
+    allowed: bool
+    studies: str | None
+    """`every`, or the conditions; None for what is not about studies or not allowed."""
+    rules: tuple[int, ...]
+    """Which rules give it, the first in the file being 1."""
+
+
+def explain(policy: Policy, principal: Principal) -> list[Explanation]:
+    """What the policy gives `principal`, and by which rules, for each action."""
+    return [_explain(policy, principal, action) for action in Action]
+
+
+def _explain(policy: Policy, principal: Principal, action: Action) -> Explanation:
+    visible = decide(policy, principal, action)
+    studies = None if visible is None or action not in ABOUT_STUDIES else _describe(visible)
+    rules = tuple(number for number, rule in enumerate(policy.rules, 1) if rule.gives(principal, action))
+    return Explanation(action, visible is not None, studies, rules)
 
 
 def _describe(visible: StudyPredicate) -> str:
     if visible.everything:
-        return "every study"
+        return "every"
     alternatives = [
         " and ".join(f"{condition.quantifier} {condition.keyword} in {', '.join(sorted(condition.values))}" for condition in conditions)
         for conditions in visible.any_of
     ]
-    return "studies where " + ", or ".join(alternatives)
+    return ", or ".join(alternatives)
 
 
 def parse_policy(text: str, origin: str = "policy.toml") -> Policy:

@@ -4,10 +4,10 @@ Every method raises `NotAllowed` when the policy does not give the caller the ri
 """
 
 import ipaddress
+import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -23,17 +23,15 @@ from leadglass.access.identity import Kind, Principal
 from leadglass.access.peers import Peer, Pin
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
+from leadglass.archive.rows import NANOSECONDS, Row, entry_row, is_wanted, time_text
 from leadglass.errors import BadInput, WrongUsage
-from leadglass.trail.entries import Entry
 from leadglass.trail.export import Piece, pieces
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import Action, Door, Outcome, Role, StoreResult
 
-Row = dict[str, object]
-_NS = 1_000_000_000
-RENEW_WITHIN = 30 * 24 * 3600 * _NS
+RENEW_WITHIN = 30 * 24 * 3600 * NANOSECONDS
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,6 @@ class NewPeer:
     csr: str | None = None
     issue: bool = False
     unsafe_plaintext: bool = False
-
-
-def _time(nanoseconds: int) -> str:
-    return datetime.fromtimestamp(nanoseconds / _NS, tz=UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 class Administration:
@@ -143,7 +137,7 @@ class Administration:
                     "may": sorted(peer.may),
                     "addresses": list(peer.networks),
                     "destination": f"{peer.host}:{peer.port}" if peer.host else None,
-                    "expires": _time(max(pin.not_after for pin in peer.pins)) if peer.pins else None,
+                    "expires": time_text(max(pin.not_after for pin in peer.pins)) if peer.pins else None,
                     "state": "revoked" if peer.revoked else "unsafe plaintext" if peer.unsafe_plaintext else "active",
                 }
                 for peer in self._hold.registry.peers.list()
@@ -225,7 +219,7 @@ class Administration:
                     "id": token.id,
                     "user": token.user,
                     "may": sorted(token.may),
-                    "expires": _time(token.expires),
+                    "expires": time_text(token.expires),
                     "state": "revoked" if token.revoked else "ended" if token.expires <= now else "active",
                 }
                 for token in self._hold.registry.tokens.list()
@@ -270,7 +264,7 @@ class Administration:
             if peer is not None and not peer.revoked:
                 principals.append(Principal(f"peer:{who}", Kind.PEER, who, may=peer.may))
             rows: list[Row] = [
-                {"who": each.id, "means": sentence} for each in principals for sentence in policies.explain(self._hold.gate.policy, each)
+                {"who": each.id, **asdict(said)} for each in principals for said in policies.explain(self._hold.gate.policy, each)
             ]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows
@@ -290,7 +284,8 @@ class Administration:
     def check(self, sample: float) -> Row:
         """Hold blobs, keys, index and trail against each other; `sample` is the per cent of blobs that are read whole."""
         with self._admit(verb="check") as grant:
-            problems = [f"{problem.kind}: {problem.text}" for problem in self._hold.vault.check(sample)]
+            whole = itertools.count()
+            problems = [f"{problem.kind}: {problem.text}" for problem in self._hold.vault.check(sample, lambda: next(whole))]
             trail = self._hold.trail.verify(vouched=self._hold.anchor.checkpoint)
             problems += [f"trail: {problem}" for problem in trail.problems]
             problems += [f"access: {problem}" for problem in self._hold.anchor.problems()]
@@ -302,7 +297,13 @@ class Administration:
                     f"vault: the trail names {stored} stored objects and {counts.instances} are there: older blobs were put back"
                 )
             grant.settle(Outcome.DONE, count=len(problems))
-            return {"blobs": counts.blobs, "instances": counts.instances, "entries": trail.size, "problems": problems}
+            return {
+                "blobs": counts.blobs,
+                "read_whole": next(whole),
+                "instances": counts.instances,
+                "entries": trail.size,
+                "problems": problems,
+            }
 
     def rotate_keys(self) -> Row:
         """Make a new key version and wrap every key by it."""
@@ -336,7 +337,7 @@ class Administration:
             while stop > 0 and len(chosen) < last:
                 start = max(0, stop - max(last, 256))
                 rows = [
-                    row for sequence, entry in log.read(start, stop) if (row := _entry_row(sequence, entry)) and _wanted(row, who, study)
+                    row for sequence, entry in log.read(start, stop) if (row := entry_row(sequence, entry)) and is_wanted(row, who, study)
                 ]
                 chosen = rows + chosen
                 stop = start
@@ -373,27 +374,3 @@ def _network(address: str) -> str:
         return str(ipaddress.ip_network(address))
     except ValueError:
         raise WrongUsage(f"{address!r} is not an address or CIDR, as in 10.1.2.3/32") from None
-
-
-def _entry_row(sequence: int, entry: Entry) -> Row:
-    return {
-        "sequence": sequence,
-        "time": _time(entry.time),
-        "who": entry.principal,
-        "door": entry.door,
-        "address": entry.address,
-        "action": entry.action,
-        "kind": entry.kind.word,
-        "outcome": entry.outcome,
-        "count": entry.count,
-        "studies": list(entry.studies),
-        "refers_to": entry.refers_to,
-        "detail": dict(entry.detail),
-    }
-
-
-def _wanted(row: Row, who: str | None, study: str | None) -> bool:
-    studies = row["studies"]
-    principal = str(row["who"])
-    by_whom = who is None or principal == who or principal.endswith(f"@{who.removeprefix('user:')}")
-    return by_whom and (study is None or (isinstance(studies, list) and study in studies))

@@ -9,7 +9,7 @@ import typer
 
 from leadglass import durable
 from leadglass.assemble.operator import operator
-from leadglass.cli.output import console, print_json, print_rows, read_text, remark, say
+from leadglass.cli.output import console, print_rows, read_text, remark, say
 from leadglass.errors import WrongUsage
 from leadglass.home import Home
 from leadglass.vocabulary import Action, Role
@@ -255,8 +255,6 @@ def policy_explain(
 ) -> None:
     """Say what somebody may do, over which studies, and which rule gives it."""
     with operator(Home(home)) as owner:
-        rows = list(owner.rows("policy-explain", who=who))
-    if as_json:
-        print_json(rows)
-        return
-    print_rows(rows, ["who", "means"], as_json=False, empty=f"{who} may do nothing")
+        rows = owner.rows("policy-explain", who=who)
+        columns = ["who", "action", "allowed", "studies", "rules"]
+        print_rows(rows, columns, as_json=as_json, empty=f"{who} is disabled or revoked, and may do nothing")

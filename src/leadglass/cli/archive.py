@@ -140,7 +140,8 @@ def check(
     else:
         for problem in problems:
             say(f"problem: {problem}")
-        say(f"{result['blobs']} blobs, {result['instances']} indexed, {result['entries']} trail entries, {len(problems)} problems")
+        read = f"{result['read_whole']} of {result['blobs']} blobs read whole"
+        say(f"{read}, {result['instances']} indexed, {result['entries']} trail entries, {len(problems)} problems")
     if problems:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from leadglass.cli.output import console, progress_bar
+from leadglass.cli.output import console, progress_bar, say
 from leadglass.wire.files.importing import Imported
 
 
@@ -18,7 +18,7 @@ class _Terminal:
         console.print(Text(text, style="bold"))
 
     def line(self, text: str) -> None:
-        console.print(Text(text), soft_wrap=True)
+        say(text)
 
     @contextmanager
     def progress(self, text: str, total: int) -> Iterator[Callable[[], None]]:

@@ -29,19 +29,28 @@ def read_text(path: Path) -> str:
         raise WrongUsage(f"{path} does not hold text; a certificate or request is wanted as PEM, a password as a line") from None
 
 
+def printable(text: str) -> str:
+    r"""`text` with what would steer a terminal spelt out: a file's name can hold any byte.
+
+    >>> printable("IM\x1b[2J001")
+    'IM\\x1b[2J001'
+    """
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
+
+
 def complain(sentence: str) -> None:
     """Say what went wrong, on standard error."""
-    print(f"leadglass: {sentence}", file=sys.stderr)
+    print(f"leadglass: {printable(sentence)}", file=sys.stderr)
 
 
 def say(sentence: str) -> None:
     """Print one line as it is: no markup is read from it."""
-    console.print(Text(sentence), soft_wrap=True)
+    console.print(Text(printable(sentence)), soft_wrap=True)
 
 
 def remark(sentence: str) -> None:
     """Say something beside what a program reads from standard output."""
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
 
 
 def print_json(content: object) -> None:
@@ -69,7 +78,7 @@ def print_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, em
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in listed:
         # Folded rather than cut: what an auditor reads must be there whole, however narrow the terminal.
-        table.add_row(*(Text(_cell(row.get(column)), overflow="fold") for column in columns))
+        table.add_row(*(Text(printable(_cell(row.get(column))), overflow="fold") for column in columns))
     console.print(table)
 
 

@@ -16,6 +16,10 @@ OUR_LONGEST_PDU = 128 * 1024
 SHORTEST_MAXIMUM = 64
 """A peer that takes less than this in a PDU would have us send more headers than data; it is refused."""
 
+FREE_FRAGMENTS = 1000
+FAIR_FRAGMENT = 512
+"""A message may come in `FREE_FRAGMENTS`, and one more for each `FAIR_FRAGMENT` bytes of it; nobody who is not out to harm sends more."""
+
 _IS_COMMAND = 1
 _IS_LAST = 2
 _PDV_OVERHEAD = 6
@@ -51,28 +55,38 @@ class Assembly:
         self._current: Context | None = None
         self._command = bytearray()
         self._awaiting_data = False
+        self._allowance = 0
 
     def add(self, body: memoryview, events: list[MessageEvent]) -> None:
-        """Take the body of a P-DATA-TF and append what became complete to `events`."""
+        """Take the body of a P-DATA-TF and append what became complete to `events`; all that it holds of a data set is one event."""
+        parts: list[memoryview] = []
         for context_id, flags, fragment in split_pdvs(body):
             current = self._current
             if current is None:
                 current = self._current = self._contexts.get(context_id)
                 if current is None:
                     raise BadPdu("a message in a presentation context that was not accepted", AbortReason.INVALID_PARAMETER)
+                self._allowance = FREE_FRAGMENTS * FAIR_FRAGMENT
             elif current.id != context_id:
                 raise BadPdu("fragments of two messages are mixed (PS3.8 E.1)", AbortReason.UNEXPECTED_PARAMETER)
+            self._allowance += len(fragment) - FAIR_FRAGMENT
+            if self._allowance < 0:
+                # A fragment costs us far more than the bytes of a short one: many of them would be cheap to send and dear to take.
+                raise BadPdu("a message is cut into far more fragments than its length asks for", AbortReason.INVALID_PARAMETER)
             is_last = bool(flags & _IS_LAST)
             if bool(flags & _IS_COMMAND) == self._awaiting_data:
                 raise BadPdu("a data set before its command set, or a command set within a data set", AbortReason.UNEXPECTED_PARAMETER)
             if self._awaiting_data:
-                if fragment or is_last:
-                    events.append(DataArrived(bytes(fragment), is_last))
+                parts.append(fragment)
                 if is_last:
+                    events.append(DataArrived(b"".join(parts), is_last=True))
+                    parts.clear()
                     self._awaiting_data = False
                     self._current = None
             else:
                 self._add_command(current, fragment, events, is_last=is_last)
+        if parts and (joined := b"".join(parts)):
+            events.append(DataArrived(joined, is_last=False))
 
     def _add_command(self, context: Context, fragment: memoryview, events: list[MessageEvent], *, is_last: bool) -> None:
         if len(self._command) + len(fragment) > dimse.MAX_COMMAND:

@@ -1,6 +1,7 @@
 """The seven protocol data units of the DICOM upper layer (PS3.8 9.3): values, their bytes, and the bounds on them."""
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -241,12 +242,11 @@ def decode(kind: int, body: memoryview) -> Pdu:
     raise BadPdu(f"no PDU has type {kind:#04x}", AbortReason.UNRECOGNIZED_PDU)
 
 
-def split_pdvs(body: memoryview) -> list[tuple[int, int, memoryview]]:
-    """Context id, message control header and fragment of each PDV of a P-DATA-TF; no byte is copied.
+def split_pdvs(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """Context id, message control header and fragment of each PDV of a P-DATA-TF, one at a time; no byte is copied.
 
     Bits 2 to 7 of the message control header are not ours to check (PS3.8 E.2).
     """
-    found: list[tuple[int, int, memoryview]] = []
     position, end = 0, len(body)
     while position < end:
         if end - position < _PDV.size:
@@ -255,11 +255,10 @@ def split_pdvs(body: memoryview) -> list[tuple[int, int, memoryview]]:
         stop = position + 4 + length
         if length < 2 or stop > end:
             raise BadPdu("a PDV is shorter than its header or longer than its PDU", AbortReason.INVALID_PARAMETER)
-        found.append((context_id, flags, body[position + 6 : stop]))
+        yield context_id, flags, body[position + 6 : stop]
         position = stop
-    if not found:
+    if not position:
         raise BadPdu("a P-DATA-TF without a PDV", AbortReason.INVALID_PARAMETER)
-    return found
 
 
 def check_title(title: str) -> str:

@@ -3,7 +3,8 @@
 What comes is judged where it arrives, without a task switch; only whole messages and fragments of data sets wait for their reader.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from contextlib import aclosing
 
 from leadglass.dicom import dimse
 from leadglass.dicom.association import (
@@ -127,10 +128,11 @@ class Link(Connection):
         try:
             # One piece is held back, so that the last one is known when it is sent, and a short data set leaves with its command.
             held = b""
-            async for piece in _pieces(data):
-                if held:
-                    await self._send_piece(context, held, is_last=False)
-                held = piece
+            async with aclosing(_pieces(data)) as pieces:
+                async for piece in pieces:
+                    if held:
+                        await self._send_piece(context, held, is_last=False)
+                    held = piece
             await self._send_piece(context, held, is_last=True)
         except BaseException:
             self.abort()
@@ -245,7 +247,7 @@ class Link(Connection):
         return None
 
 
-async def _pieces(data: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def _pieces(data: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
     if isinstance(data, AsyncIterable):
         async for piece in data:
             yield piece

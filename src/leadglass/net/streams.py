@@ -9,7 +9,7 @@ from leadglass.dicom.contexts import Context
 from leadglass.dicom.dimse import Command
 from leadglass.errors import BadMessage
 
-_OVERHEAD = 64
+OVERHEAD = 64
 """What a fragment costs beside its bytes, so that a data set in pieces of one byte is bounded too."""
 
 
@@ -53,24 +53,19 @@ class DataSetStream(Waitable):
         self._discarding = False
         self.received = 0
 
-    @property
-    def has_ended(self) -> bool:
-        """The last fragment has come; it may still be waiting to be read."""
-        return self._ended
-
     def feed(self, fragment: bytes, *, is_last: bool) -> None:
         """The driver's side: one more fragment."""
         self._ended = is_last
         self.received += len(fragment)
         if fragment and not self._discarding:
             self._fragments.append(fragment)
-            self._flow.account(len(fragment) + _OVERHEAD)
+            self._flow.account(len(fragment) + OVERHEAD)
         self.wake()
 
     def discard(self) -> None:
         """Nobody will read the rest; it is dropped as it comes."""
         self._discarding = True
-        self._flow.account(-sum(len(each) + _OVERHEAD for each in self._fragments))
+        self._flow.account(-sum(len(each) + OVERHEAD for each in self._fragments))
         self._fragments.clear()
 
     def take(self) -> bytes | None:
@@ -79,24 +74,22 @@ class DataSetStream(Waitable):
             return None
         if len(self._fragments) == 1:
             data = self._fragments.popleft()
-            self._flow.account(-len(data) - _OVERHEAD)
+            self._flow.account(-len(data) - OVERHEAD)
             return data
         data = b"".join(self._fragments)
-        self._flow.account(-len(data) - _OVERHEAD * len(self._fragments))
+        self._flow.account(-len(data) - OVERHEAD * len(self._fragments))
         self._fragments.clear()
         return data
 
     async def read_all(self, limit: int) -> bytes:
         """The whole rest of the data set; BadMessage if it is longer than `limit` bytes."""
-        parts: list[bytes] = []
-        size = 0
+        whole = bytearray()
         async for fragment in self:
-            size += len(fragment)
-            if size > limit:
+            if len(whole) + len(fragment) > limit:
                 self.discard()
                 raise BadMessage(f"a data set longer than the {limit} bytes that it may have here")
-            parts.append(fragment)
-        return b"".join(parts)
+            whole += fragment
+        return bytes(whole)
 
     def __aiter__(self) -> Self:
         return self
@@ -108,7 +101,7 @@ class DataSetStream(Waitable):
             self._flow.raise_failure()
             await self._flow.wait(self, "the rest of a data set")
         fragment = self._fragments.popleft()
-        self._flow.account(-len(fragment) - _OVERHEAD)
+        self._flow.account(-len(fragment) - OVERHEAD)
         return fragment
 
 

@@ -1,7 +1,7 @@
 """Keys, blobs, journal and index against each other: what is damaged, missing, too much, or said differently by two of them."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,8 +39,11 @@ class Problem:
     text: str
 
 
-def check(holdings: Holdings, sample: float) -> Iterator[Problem]:
-    """Every problem there is; the content of `sample` percent of the blobs is read, the rest is compared by name."""
+def check(holdings: Holdings, sample: float, read_whole: Callable[[], object]) -> Iterator[Problem]:
+    """Every problem there is; the content of `sample` percent of the blobs is read, the rest is compared by name.
+
+    `read_whole` is called once for each blob whose content is looked at.
+    """
     for text in holdings.keys.check():
         yield Problem(ProblemKind.KEY, text)
     yield from _check_index_pages(holdings)
@@ -49,7 +52,7 @@ def check(holdings: Holdings, sample: float) -> Iterator[Problem]:
         yield Problem(ProblemKind.STRANGER, text)
     with suppress(Damaged):
         # A damaged index was named above; what it would say now is worth nothing.
-        yield from _check_places(holdings, sample)
+        yield from _check_places(holdings, sample, read_whole)
 
 
 def _check_index_pages(holdings: Holdings) -> Iterator[Problem]:
@@ -77,7 +80,7 @@ def _check_journal(holdings: Holdings) -> Iterator[Problem]:
             yield Problem(ProblemKind.INDEX, text)
 
 
-def _check_places(holdings: Holdings, sample: float) -> Iterator[Problem]:
+def _check_places(holdings: Holdings, sample: float, read_whole: Callable[[], object]) -> Iterator[Problem]:
     """Shard by shard, so that memory does not grow with the archive."""
     index, blobs = holdings.index, holdings.blobs
     for shard in range(max(blobs.shard, index.last_shard()) + 1):
@@ -92,6 +95,7 @@ def _check_places(holdings: Holdings, sample: float) -> Iterator[Problem]:
                 yield Problem(ProblemKind.BLOB_UNKNOWN, f"blob {place.blob_id.hex()} of shard {shard} is not in the index")
         for place in sorted(there):
             if random.uniform(0, _EVERY) < sample:  # noqa: S311 - which blobs are looked at is no secret
+                read_whole()
                 yield from _check_blob(holdings, place, known=place in known)
 
 

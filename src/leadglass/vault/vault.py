@@ -40,6 +40,10 @@ def _no_progress(_count: int) -> None:
     pass
 
 
+def _not_counted() -> None:
+    pass
+
+
 class Vault:
     """Safe for several threads of one process; one process at a time."""
 
@@ -114,9 +118,12 @@ class Vault:
         """Admit blobs that are durable but not in the index, as after a kill or a power cut; returns how many there were."""
         return admit_unknown(self._holdings)
 
-    def check(self, sample: float = 100) -> Iterator[Problem]:
-        """Compare keys, blobs, journal and index with each other; the content of `sample` percent of the blobs is read to its last byte."""
-        return check(self._holdings, sample)
+    def check(self, sample: float = 100, read_whole: Callable[[], object] = _not_counted) -> Iterator[Problem]:
+        """Compare keys, blobs, journal and index with each other; the content of `sample` percent of the blobs is read to its last byte.
+
+        `read_whole` is called once for each blob whose content is looked at.
+        """
+        return check(self._holdings, sample, read_whole)
 
     def counts(self) -> Counts:
         """How much there is, by the blobs' places and by the index."""

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,7 +13,7 @@ from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_END
 from leadglass.dicom.convert import to_explicit_little_endian
 from leadglass.dicom.dimse import GetRequest, GetResponse
 from leadglass.dicom.levels import Root
-from leadglass.dicom.query import selection_from_identifier
+from leadglass.dicom.query import MAX_IDENTIFIER_BYTES, selection_from_identifier
 from leadglass.dicom.status import Status, StatusKind, kind_of
 from leadglass.dicom.syntax import is_deflated, is_native
 from leadglass.dicom.uid import Uid
@@ -21,8 +22,6 @@ from leadglass.net.acceptor import ServerAssociation
 from leadglass.net.workers import Workers, pull
 from leadglass.wire.dimse.call import Call
 
-MAX_IDENTIFIER = 4 * 1024 * 1024
-"""A UID list of 60,000 instances still fits."""
 PIECE = 512 * 1024
 
 
@@ -37,7 +36,7 @@ class _Tally:
 async def serve(call: Call, command: GetRequest) -> None:
     """Send every object that is asked for, one sub-operation each, with the counts in pending responses between them."""
     workers = call.workers
-    identifier = await call.data.read_all(MAX_IDENTIFIER)
+    identifier = await call.data.read_all(MAX_IDENTIFIER_BYTES)
     _, selection = selection_from_identifier(identifier, call.transfer_syntax, Root.STUDY)
     fetched = await workers.run(partial(call.session.fetch, selection))
     tally = _Tally(remaining=fetched.count)
@@ -89,7 +88,9 @@ async def _send(stored: FetchedObject, association: ServerAssociation, workers: 
         if as_stored and stored.size <= PIECE:
             response = await association.store(context, stored.sop_instance, await workers.run(partial(b"".join, pieces)))
         else:
-            response = await association.store(context, stored.sop_instance, pull(workers, pieces))
+            # However the sending ends, no thread may read the object any more when it is closed.
+            async with aclosing(pull(workers, pieces)) as pulled:
+                response = await association.store(context, stored.sop_instance, pulled)
     except Damaged as error:
         if association.failure is not None:
             raise

@@ -6,7 +6,7 @@ from leadglass.archive.archive import Provenance, Session
 from leadglass.dicom.dimse import StoreRequest, StoreResponse
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
-from leadglass.net.streams import DataSetStream
+from leadglass.net.streams import OVERHEAD, DataSetStream
 from leadglass.net.workers import Workers
 from leadglass.wire.dimse.call import Call
 
@@ -44,12 +44,12 @@ async def _take_in(session: Session, transfer_syntax: Uid, provenance: Provenanc
 
 
 async def _gather(data: DataSetStream) -> tuple[list[bytes], bool]:
-    """Fragments up to `PIECE` bytes together, and whether the data set ended with them."""
+    """Fragments that take up `PIECE` bytes together, or fewer, and whether the data set ended with them."""
     pieces: list[bytes] = []
     size = 0
     async for fragment in data:
         pieces.append(fragment)
-        size += len(fragment)
+        size += len(fragment) + OVERHEAD
         if size >= PIECE:
             return pieces, False
     return pieces, True
