@@ -35,7 +35,7 @@ _NO_DISK = frozenset({"tmpfs", "ramfs", "overlay"})
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_BENCHES)} (all of them, unless named); {', '.join(_ASIDE)}")
-    parser.add_argument("--quick", action="store_true", help="a few minutes: short runs, small studies")
+    parser.add_argument("--quick", action="store_true", help="short runs, small studies")
     parser.add_argument("--folder", type=Path, help="where the archives lie meanwhile: on a disk (beside the checkout, unless named)")
     parser.add_argument("--rounds", type=int, help="how often each side has its turn")
     parser.add_argument("--seconds", type=float, help="how long a sender sends")

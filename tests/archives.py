@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import ssl
@@ -80,8 +81,11 @@ class ArchiveUnderTest:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=variables)
         log.close()
         assert self.process.stdout is not None
-        line = self.process.stdout.readline().decode()
+        heard, _, _ = select.select([self.process.stdout], [], [], _READY_SECONDS)
+        line = self.process.stdout.readline().decode() if heard else ""
         if not line.startswith("ready "):
+            if not heard:
+                self.process.kill()
             self.process.wait(10)
             self.process.stdout.close()
             self.process = None

@@ -72,6 +72,7 @@ class ArchiveSection(_Section):
     """Who we are to peers and browsers."""
 
     aet: str = Field(default="LEADGLASS", pattern=AE_TITLE_FORM)
+    """What peers call; an association for another title is rejected."""
     hostnames: list[HostText] = []
     """Names in the server certificate beside localhost and 127.0.0.1."""
 
@@ -95,7 +96,9 @@ class DimseSection(_Section):
     max_associations_per_address: int = Field(default=32, ge=1)
     """One broken modality must not take every place."""
     idle_timeout_seconds: float = Field(default=60.0, gt=0)
+    """A peer that went silent must not keep its place; modalities that pause longer open a new association."""
     artim_timeout_seconds: float = Field(default=15.0, gt=0)
+    """How long whoever connected may take to ask for an association (the ARTIM timer of PS3.8)."""
 
 
 class WebSection(_Section):
@@ -103,9 +106,11 @@ class WebSection(_Section):
 
     listen: ListenText = "127.0.0.1:8443"
     max_request_bytes: int = Field(default=16 * GIB, ge=1)
+    """A whole STOW-RS request, which may hold many objects; each of them is bounded by `storage.max_object_bytes`."""
     default_limit: int = Field(default=100, ge=1)
     """A viewer that asks for everything must not stall the archive (OHIF/Viewers issue 943)."""
     largest_limit: int = Field(default=1000, ge=1)
+    """Whoever asks for more gets this many and a warning, and the rest by `offset`."""
 
 
 class StorageSection(_Section):
@@ -114,6 +119,7 @@ class StorageSection(_Section):
     reserve_bytes: int = Field(default=1 * GIB, ge=0)
     """Below this much free space nothing is stored any more, and everything else goes on."""
     max_object_bytes: int = Field(default=8 * GIB, ge=1)
+    """Larger than any real object; what a hostile one may take is bounded."""
 
 
 class Settings(_Section):

@@ -21,6 +21,7 @@ from leadglass.access.authority import Authority, Issued
 from leadglass.access.identity import spki_pin
 from leadglass.access.peers import Pin
 from leadglass.errors import Damaged, WrongUsage
+from leadglass.net import tls
 from tests.access.people import ARCHIVE, KEY, Clock, House, certificate
 
 
@@ -50,9 +51,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 def handshake(office: Office, client: ssl.SSLContext, name: str) -> bytes | None:
     """The certificate that the server saw; raises `ssl.SSLError` or `OSError` when the handshake fails on either side."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.verify_mode = ssl.CERT_REQUIRED
-    office.authority.load_into(server)
+    authority = office.authority
+    identity = tls.Identity(authority.server_certificate, authority.server_key, authority.server_key_password.reveal_bytes())
+    server = tls.server_context(identity, trusted_clients=authority.trust_file.read_text())
     ours, theirs = socket.socketpair()
     seen: list[bytes | None] = []
     failed: list[OSError] = []

@@ -24,7 +24,7 @@ from leadglass.dicom.association import (
 )
 from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, Context, Offer, negotiate, propose
 from leadglass.dicom.dimse import EchoRequest, EchoResponse, StoreRequest
-from leadglass.dicom.messages import DataArrived, Fragmenter, MessageStarted
+from leadglass.dicom.messages import FAIR_FRAGMENT, FREE_FRAGMENTS, DataArrived, Fragmenter, MessageStarted
 from leadglass.dicom.pdu import Abort, AbortReason, AssociateAccept, AssociateReject, DataTransfer, Pdv, ReleaseRequest, ReleaseResponse
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import UserInformation
@@ -243,14 +243,25 @@ def test_a_message_in_one_pdu() -> None:
     events = machine.receive(transfer((3, 1, store_request()[:20]), (3, 3, store_request()[20:]), (3, 0, b"ab"), (3, 2, b"cd")))
     assert events == [
         MessageStarted(STORE, StoreRequest(1, CT, Uid("1.2.3")), has_data=True),
-        DataArrived(b"ab", is_last=False),
-        DataArrived(b"cd", is_last=True),
+        DataArrived(b"abcd", is_last=True),
     ]
+
+
+def test_what_a_pdu_holds_of_one_data_set_is_one_fragment_and_no_more() -> None:
+    start, rest = (3, 3, store_request()), [(3, 0, b"ab"), (3, 0, b""), (3, 0, b"cd")]
+    machine = established()
+    assert machine.receive(transfer(start, *rest, (3, 2, b"e"), start, *rest))[1:] == [
+        DataArrived(b"abcde", is_last=True),
+        MessageStarted(STORE, StoreRequest(1, CT, Uid("1.2.3")), has_data=True),
+        DataArrived(b"abcd", is_last=False),
+    ]
+    assert machine.receive(transfer((3, 0, b""), (3, 0, b""))) == []
+    assert machine.receive(transfer((3, 0, b"f"), (3, 2, b"")))[0] == DataArrived(b"f", is_last=True)
 
 
 def test_fragments_of_no_length_are_taken_and_an_empty_last_one_ends_the_data_set() -> None:
     machine = established()
-    events = machine.receive(transfer((3, 1, b""), (3, 3, store_request()), (3, 0, b""), (3, 0, b"ab"), (3, 2, b"")))
+    events = machine.receive(transfer((3, 1, b""), (3, 3, store_request()), (3, 0, b""), (3, 0, b"ab")) + transfer((3, 2, b"")))
     assert events[1:] == [DataArrived(b"ab", is_last=False), DataArrived(b"", is_last=True)]
 
 
@@ -286,6 +297,42 @@ def test_a_command_set_that_never_ends_is_cut_off_at_its_bound() -> None:
         taken += 4096
         assert taken <= dimse.MAX_COMMAND + 4096
     assert taken > dimse.MAX_COMMAND
+
+
+def pdus_of(fragment: tuple[int, int, bytes], count: int, *, in_one: int) -> list[bytes]:
+    """PDUs of `in_one` equal fragments each, `count` in all."""
+    return [transfer(*[fragment] * in_one)] * (count // in_one)
+
+
+NOTHING, TINY, FAIR = b"", b"ab", bytes(FAIR_FRAGMENT)
+
+
+@pytest.mark.parametrize("in_one", [1, 500])
+@pytest.mark.parametrize("fragment", [(3, 0, TINY), (3, 0, NOTHING), (3, 1, TINY), (3, 1, NOTHING)], ids=str)
+def test_a_message_in_far_more_fragments_than_it_needs_is_cut_off(fragment: tuple[int, int, bytes], in_one: int) -> None:
+    machine = established()
+    start = [] if fragment[1] else [transfer((3, 3, store_request()))]
+    for each in [*start, *pdus_of(fragment, FREE_FRAGMENTS // 2, in_one=in_one)]:
+        machine.receive(each)
+    assert not machine.is_over
+    events = [event for each in pdus_of(fragment, FREE_FRAGMENTS, in_one=in_one) for event in machine.receive(each)]
+    assert isinstance(events[-1], AbortedByUs)
+    assert machine.data_to_send() == PDUS_OF_REFUSAL
+
+
+PDUS_OF_REFUSAL = pdu.encode(Abort(2, AbortReason.INVALID_PARAMETER))
+
+
+def test_a_long_data_set_may_have_many_fragments_and_each_message_has_some_to_spare() -> None:
+    machine = established()
+    for _ in range(3):
+        machine.receive(transfer((3, 3, store_request())))
+        for each in pdus_of((3, 0, FAIR), 5 * FREE_FRAGMENTS, in_one=20):
+            machine.receive(each)
+        for each in pdus_of((3, 0, TINY), FREE_FRAGMENTS // 2, in_one=20):
+            machine.receive(each)
+        assert machine.receive(transfer((3, 2, TINY))) == [DataArrived(TINY, is_last=True)]
+    assert not machine.is_over
 
 
 def test_a_pdu_longer_than_announced_is_refused_by_its_header_alone() -> None:

@@ -85,6 +85,10 @@ def test_limit_and_offset(text: str, limit: int, offset: int) -> None:
         "StudyDate=SECRET",
         "StudyInstanceUID=SECRET",
         "PatientName=%FF",
+        "PatientID=%00",
+        "PatientID=SECRET%00",
+        "StudyInstanceUID=%00",
+        "00080061=%00",
         "&".join(f"a{number}=b" for number in range(300)),
     ],
 )

@@ -204,7 +204,7 @@ def test_an_answer_before_the_body_was_read_is_the_last_of_its_connection(server
         # Parsed, this would be the body's end and another request.
         connection.sendall(b"2\r\nxx\r\n0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n")
         seconds, said = closed_after(connection)
-    assert (said, len(app.clients)) == (b"", 1)
+    assert (b"HTTP" in said, len(app.clients)) == (False, 1)
     assert 0.5 < seconds < 4
 
 

@@ -195,6 +195,29 @@ def test_a_large_object_goes_in_and_out_in_bounded_memory(client: Client, clinic
     assert process.memory_full_info().uss < 200_000_000
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/dicom", b"not DICOM"),
+        ("application/dicom", b""),
+        (TYPE, multipart(b"x", content_type="image/png")),
+        ("text/plain", b"x"),
+    ],
+)
+def test_a_token_that_may_not_store_is_refused_and_the_trail_says_so(clinician: Client, content_type: str, body: bytes) -> None:
+    before = len(clinician.archive.trail())
+    assert clinician.request("POST", "/studies", {"Content-Type": content_type}, data=body).status_code == 403
+    entries = [entry for entry in clinician.archive.trail()[before:] if entry["door"] == "dicomweb"]
+    assert [(entry["kind"], entry["action"], entry["outcome"]) for entry in entries] == [("denied", "store", "refused")]
+
+
+def test_a_token_that_may_not_store_is_refused_before_its_body(clinician: Client) -> None:
+    with clinician.archive_connection() as connection:
+        head = f"POST /dicom-web/studies HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {clinician.token}\r\ncontent-type: {TYPE}\r\n"
+        connection.sendall(f"{head}content-length: 1000000\r\n\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 403")
+
+
 def test_no_room_is_503_and_the_rest_goes_on(tmp_path_factory: pytest.TempPathFactory) -> None:
     archive = ArchiveUnderTest.found(tmp_path_factory.mktemp("full"))
     config = archive.home / "leadglass.toml"

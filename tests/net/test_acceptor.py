@@ -2,8 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
+import logging
+import os
+import resource
+import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +28,9 @@ from leadglass.dicom.user_information import RoleSelection
 from leadglass.net import tls
 from leadglass.net.acceptor import Accept, Acceptor, PeerInfo, Reject, ServerAssociation, serve
 from leadglass.net.failures import Aborted, AssociationFailed, Rejected
-from leadglass.net.limits import Limits
+from leadglass.net.limits import Limits, open_all_descriptors
 from leadglass.net.requestor import ClientAssociation, connect, tcp
+from leadglass.net.streams import OVERHEAD
 from tests.certificates import make_authority
 from tests.net.doors import CT, STUDY_FIND, STUDY_GET, VERIFICATION, Door, opened, run
 
@@ -389,22 +395,76 @@ def test_what_nobody_reads_waits_at_the_sender() -> None:
     run(test)
 
 
-def test_a_data_set_in_pieces_of_one_byte_is_bounded_too() -> None:
+def test_a_data_set_in_pieces_of_one_byte_counts_what_they_cost() -> None:
     async def test() -> None:
         door = Door(hold=asyncio.Event())
-        async with opened(door) as acceptor, stranger(acceptor) as them:
+        async with opened(door, limits=Limits(backlog=100 * OVERHEAD)) as acceptor, stranger(acceptor) as them:
             await them.says(RQ)
             await them.hears_pdu()
             await them.says(transfer(3, 3, store_command))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    while True:
-                        await them.says(transfer(3, 0, b"x") * 1000)
+            for _ in range(90):
+                await them.says(transfer(3, 0, b"x") * 10)
+                await asyncio.sleep(0.005)
             (message,) = door.waiting
             assert message.data is not None
-            assert message.data.received < 40_000
+            assert 90 < message.data.received < 400
 
     run(test)
+
+
+def test_a_data_set_in_pieces_of_one_byte_is_soon_aborted() -> None:
+    async def test() -> None:
+        door = Door()
+        async with opened(door) as acceptor, stranger(acceptor) as them:
+            await them.says(RQ)
+            await them.hears_pdu()
+            await them.says(transfer(3, 3, store_command) + transfer(3, 0, b"x") * 2000)
+            assert await them.hears_rest() == pdu.encode(pdu.Abort(2, AbortReason.INVALID_PARAMETER))
+            await door.ended.wait()
+        assert (door.ends, door.stored) == (["AssociationFailed"], [])
+
+    run(test)
+
+
+@contextlib.contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Every descriptor that this process may have is taken."""
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+
+
+def test_connections_that_cannot_be_accepted_are_told_once_with_their_count(caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "could not be accepted" in record.getMessage()]
+
+    async def test() -> None:
+        async with opened(Door()) as acceptor:
+            with socket.create_connection(acceptor.address), no_more_descriptors():
+                await asyncio.sleep(0.7)
+            assert told() == [f"connections could not be accepted count=1 errno={errno.EMFILE}"]
+            async with client(acceptor) as association:
+                assert await association.echo() == Status.SUCCESS
+
+    with caplog.at_level(logging.WARNING):
+        run(test)
+    _, rest = told()
+    assert int(rest.split("count=")[1].split()[0]) >= 3
+
+
+def test_the_soft_limit_on_descriptors_is_raised() -> None:
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (usual[1] - 1, usual[1]))
+        open_all_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (usual[1], usual[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
 
 
 def test_what_a_service_leaves_unread_is_dropped_and_the_next_request_served() -> None:

@@ -18,7 +18,7 @@ from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_END
 from leadglass.dicom.dimse import GetResponse, StoreRequest, StoreResponse
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
-from leadglass.dicom.user_information import IdentityKind, RoleSelection, UserIdentity
+from leadglass.dicom.user_information import RoleSelection, UserIdentity
 from leadglass.net import tls
 from leadglass.net.requestor import connect, tcp
 from tests import samples
@@ -26,6 +26,8 @@ from tests.certificates import Authority, Identity, make_authority
 from tests.net.doors import CT, STUDY_FIND, STUDY_GET, SYNTAXES, VERIFICATION, Door, encoded, opened, run
 
 TRANSPORTS = ["plain", "mutual-tls"]
+JWT = 5
+"""User identity type of PS3.7 D.3.3.7.1."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def ask_with_pynetdicom(port: int, context: ssl.SSLContext | None, sent: Dataset
     for abstract in (VERIFICATION, CT, STUDY_FIND, STUDY_GET):
         application.add_requested_context(abstract, list(SYNTAXES))
     user = UserIdentityNegotiation()
-    user.user_identity_type, user.primary_field = IdentityKind.JWT, b"a.b.c"
+    user.user_identity_type, user.primary_field = JWT, b"a.b.c"
     got: list[Dataset] = []
 
     def keep(event: evt.Event) -> int:
@@ -111,7 +113,7 @@ def test_pynetdicom_asks_us(transport: str, identity: Identity) -> None:
 
     run(test)
     ((request, _),) = door.seen
-    assert request.user.identity == UserIdentity(IdentityKind.JWT, response_requested=False, primary=b"a.b.c")
+    assert request.user.identity == UserIdentity(JWT, response_requested=False, primary=b"a.b.c")
     ((_, _, data),) = door.stored
     assert read_dataset(BytesIO(data), is_implicit_VR=False, is_little_endian=True).PixelData == sent.PixelData
     assert door.ends == ["released"]

@@ -230,6 +230,7 @@ _FILES: Final[tuple[tuple[str, Callable[[Path, Walk], None]], ...]] = (
     (rf"trail/tile/entries/{_N}", _bundle),
     (rf"trail/tile/\d{{1,2}}/{_N}", _tile),
     (r"access/(?:users|peers|tokens|anchor)\.sealed", _sealed_file),
+    (r"access/(?:users|peers|tokens|anchor)\.sealed\.new", lambda _path, _walk: None),  # what a crash left; any part of a sealed message
     (r"tls/ca\.key\.sealed", _sealed_file),
     (r"tls/(?:ca\.cert|server\.cert|trusted)\.pem", _certificates),
     (r"tls/server\.key\.pem", _encrypted_key),

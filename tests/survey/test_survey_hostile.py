@@ -20,7 +20,7 @@ from leadglass.dicom.dimse import FindRequest, FindResponse, GetResponse
 from leadglass.dicom.messages import MessageStarted
 from leadglass.dicom.pdu import AssociateAccept
 from leadglass.dicom.user_information import UserInformation
-from leadglass.survey.observations import Dimse, Ending, ExposureLevel, Field, QueryAnswer, RecordCounts, RejectionMeaning, Web
+from leadglass.survey.observations import Dimse, Ending, ExposureLevel, Field, QueryAnswer, RecordCounts, RejectionMeaning, Web, WebApi
 from leadglass.survey.probes.dimse import identifier
 from leadglass.vocabulary import Level
 from tests.survey.harness import finding_ids, run, run_one

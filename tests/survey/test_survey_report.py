@@ -386,7 +386,7 @@ def page(**changes: object) -> Web:
     usual: dict[str, Any] = {
         "port": 443,
         "protocol": Protocol.DICOMWEB,
-        "level": ExposureLevel.CLOSED,
+        "level": ExposureLevel.OPEN_PORT,
         "transport": Transport.TLS,
         "ending": Ending.DONE,
         "guarded_apis": (WebApi.QIDO,),

@@ -3,10 +3,13 @@
 import contextlib
 import itertools
 import os
+import resource
 import socket
 import ssl
 import struct
 import subprocess
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,7 +57,10 @@ def attacked(new_archive: Callable[[], ArchiveUnderTest], peers_of: dict[str, Id
     config = archive.home / "leadglass.toml"
     text = config.read_text().replace("# max_object_bytes = 8589934592", "max_object_bytes = 33554432")
     config.write_text(text.replace("# default_limit = 100", f"max_request_bytes = {64 * MIB}"))
+    _, hard = usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     with archive.serving():
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
         technologist = Client(archive, archive.token("tom", "technologist", "store,find"))
         yield Attacked(archive, peers_of["CT1"], technologist, Client(archive, archive.token("clara")))
 
@@ -74,6 +80,13 @@ def unharmed(attacked: Attacked) -> Iterator[None]:
         assert find(association, "STUDY", StudyInstanceUID="", PatientID="REFUSED*") == []  # nothing of an attack was kept
     names = {part for path in attacked.archive.home.rglob("*") for part in path.relative_to(attacked.archive.home).parts}
     assert not [name for name in names if "passwd" in name or ".." in name or not name.isprintable()]
+
+
+def test_the_service_takes_as_many_descriptors_as_it_may(attacked: Attacked) -> None:
+    """It was started with the usual soft limit."""
+    assert attacked.archive.process is not None
+    soft, hard = psutil.Process(attacked.archive.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == hard > 1024
 
 
 # Objects, by every route
@@ -223,6 +236,64 @@ def test_a_bad_pdu_ends_the_association(kind: str, attacked: Attacked) -> None:
     answered = converse(attacked, hostile.associate(), SECOND_PDUS[kind])
     assert answered[0] == ACCEPT
     assert set(answered[1:]) <= {ABORT}
+
+
+def _asked(field: int, sop_class: str, *fields: tuple[int, bytes]) -> bytes:
+    """A request with a data set (PS3.7 9.3)."""
+    uid = sop_class.encode() + b"\0" * (len(sop_class) % 2)
+    numbers = [(0x0100, field), (0x0110, 1), (0x0700, 0), (0x0800, 1)]
+    return hostile.command([(0x0002, uid), *((number, struct.pack("<H", value)) for number, value in numbers), *fields])
+
+
+def _tiny(data: bytes, header: int) -> bytes:
+    """A PDU full of fragments so small that each costs us far more than its bytes."""
+    fragment = struct.pack(">IBB", len(data) + 2, 1, header) + data
+    return hostile.pdu(4, fragment * (128_000 // len(fragment)))
+
+
+STORING = hostile.associate(abstract=CT_CLASS.encode(), transfer=EXPLICIT.encode())
+GETTING = hostile.associate(abstract=GET.encode(), transfer=EXPLICIT.encode())
+_STORE = hostile.transfer(_asked(1, CT_CLASS, (0x1000, hostile.instance_of(41).encode())))
+_GET = hostile.transfer(_asked(0x10, GET))
+FRAGMENTS: dict[str, tuple[bytes, bytes, bytes]] = {
+    "an identifier": (GETTING, _GET, _tiny(b"ab", 0)),
+    "an identifier in PDUs as small": (GETTING, _GET, hostile.transfer(b"ab", header=0) * 9000),
+    "an object": (STORING, _STORE, _tiny(b"ab", 0)),
+    "an object in nothing at all": (STORING, _STORE, _tiny(b"", 0)),
+    "a command set in nothing at all": (STORING, b"", _tiny(b"", 1)),
+}
+
+
+@pytest.mark.parametrize("kind", list(FRAGMENTS))
+def test_tiny_fragments_end_the_association(kind: str, attacked: Attacked) -> None:
+    association, asked, fragments = FRAGMENTS[kind]
+    assert converse(attacked, association, asked + fragments) in ([ACCEPT, ABORT], [ACCEPT])
+
+
+def test_tiny_fragments_from_many_cost_little_and_keep_nobody_else_waiting(attacked: Attacked) -> None:
+    def attack(kind: str) -> None:
+        association, asked, fragments = FRAGMENTS[kind]
+        with contextlib.suppress(OSError), connected(attacked) as connection:
+            connection.sendall(association)
+            connection.recv(4096)
+            connection.sendall(asked)
+            for _ in range(30):
+                connection.sendall(fragments)
+
+    # One less than an address may have: the place of the well-behaved peer.
+    attackers = [threading.Thread(target=attack, args=(kind,), daemon=True) for kind in list(FRAGMENTS) * 3]
+    before = attacked.pss()
+    for each in attackers:
+        each.start()
+    highest, waited = 0, 0.0
+    while any(each.is_alive() for each in attackers):
+        started = time.monotonic()
+        with associated(attacked.archive.dimse, attacked.who) as association:
+            assert association.send_c_echo().Status == 0
+        assert attacked.clinician.get("/studies?limit=1").status_code in {200, 204}
+        waited, highest = max(waited, time.monotonic() - started), max(highest, attacked.pss())
+        assert waited < 15
+    assert highest - before < 64 * MIB
 
 
 def test_commands_without_end_end_the_association(attacked: Attacked) -> None:

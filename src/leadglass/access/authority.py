@@ -4,7 +4,6 @@ It vouches for nothing by itself: a peer is known by its pinned key (`peers`). I
 """
 
 import ipaddress
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -113,13 +112,6 @@ class Authority:
         """What `ssl` needs to read `server_key`."""
         info = b"leadglass server key password v1\0" + self._archive_id
         return Secret(HKDF(hashes.SHA256(), 32, salt=None, info=info).derive(self._key).hex())
-
-    def load_into(self, context: ssl.SSLContext) -> None:
-        """Give `context` the server's certificate and key, and whose chains it accepts."""
-        context.load_cert_chain(self.server_certificate, self.server_key, self.server_key_password.reveal())
-        context.load_verify_locations(self.trust_file)
-        # A certificate that was handed in is trusted as it is, without whoever issued it.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
     def _load_ca(self) -> tuple[rsa.RSAPrivateKey, x509.Certificate]:
         try:

@@ -79,6 +79,12 @@ class Session:
         grant = self._gate.admit_get(self.caller.principal, self.caller.door, self.caller.address)
         return Fetched(grant, self._vault, selection)
 
+    def require_store(self) -> None:
+        """Raise `NotAllowed`, with the denial in the trail, for a caller who may store nothing at all; to be asked before his data are read."""
+        if not self.may(Action.STORE):
+            with self._gate.admit_store(self.caller.principal, self.caller.door, self.caller.address):
+                pass
+
     def deposit(self, transfer_syntax: Uid, provenance: Provenance) -> Deposit:
         """Take in one object, pushed piece by piece; raises `NotAllowed` or `NoRoom` before a byte is taken."""
         grant = self._gate.admit_store(self.caller.principal, self.caller.door, self.caller.address)

@@ -112,8 +112,9 @@ def _toml(text: str) -> str:
 def settings_text(founding: Founding, root_key: Path) -> str:
     """leadglass.toml as `init` writes it: what was decided, and every other default as a comment."""
     names = ", ".join(_toml(name) for name in founding.hostnames)
-    beside = "unsafe_key_beside_data = true\n" if founding.unsafe_key_beside_data else ""
+    beside = "unsafe_key_beside_data = true" if founding.unsafe_key_beside_data else "# unsafe_key_beside_data = false"
     return f"""# leadglass.toml: what is not said here is its default, and every default is the safe one. Unknown keys are refused.
+# It is read when the archive is opened: after a change, restart `leadglass serve`.
 
 [archive]
 aet = {_toml(founding.aet)}
@@ -122,14 +123,18 @@ hostnames = [{names}]
 [keys]
 root_key = {_toml(str(root_key))}
 {beside}
+
 [dimse]
 listen = "127.0.0.1:2762"
+# unsafe_plaintext_listen = "127.0.0.1:104"     # no listener without TLS unless it is named here
 # max_associations = 200
 # max_associations_per_address = 32
 # idle_timeout_seconds = 60.0
+# artim_timeout_seconds = 15.0
 
 [web]
 listen = "127.0.0.1:8443"
+# max_request_bytes = 17179869184
 # default_limit = 100
 # largest_limit = 1000
 

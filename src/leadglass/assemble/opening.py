@@ -48,7 +48,8 @@ class Opened:
 def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = False) -> Iterator[Opened]:
     """Own HOME and open the archive in it; raises `HomeInUse`, `KeyUnavailable`, `Damaged` or `ConfigurationError`.
 
-    `root` is the root key where it is known already; `remake_index` makes the index anew before it is opened, for when it is damaged or missing.
+    `root` is the root key where it is known already; `remake_index` makes the index anew before it is opened, for when it is damaged
+    or missing.
     """
     home.require()
     settings = load_settings(home.config)

@@ -16,7 +16,7 @@ from leadglass.config import Address, Settings, parse_address
 from leadglass.errors import LeadglassError, Refused
 from leadglass.home import Home
 from leadglass.net import tls
-from leadglass.net.limits import Limits
+from leadglass.net.limits import Limits, open_all_descriptors
 from leadglass.net.workers import Workers
 from leadglass.vocabulary import Door
 from leadglass.wire.control.server import ControlServer
@@ -58,6 +58,7 @@ def serve(home: Home, doors: Doors, ready: Callable[[Listening], None]) -> None:
     Raises what `opened` raises, and `Refused` when an address cannot be listened at.
     """
     logs.to_stderr()
+    open_all_descriptors()
     for listen in (doors.dimse, doors.web, doors.unsafe_plaintext):
         if listen is not None:
             # Refused before the archive is opened and its trail says that it was.

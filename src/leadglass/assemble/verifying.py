@@ -10,6 +10,7 @@ from leadglass.assemble.operator import operator
 from leadglass.config import load_settings
 from leadglass.errors import Damaged, KeyUnavailable, WrongUsage
 from leadglass.home import Home
+from leadglass.trail.export import ENTRIES_FILE
 from leadglass.trail.note import Signer
 from leadglass.trail.verify import verify
 from leadglass.vault.keys import Keys
@@ -46,6 +47,8 @@ def verify_trail(place: Path, *, checkpoint: Path | None, key: Path | None) -> T
     if not home.config.is_file():
         if not (place / "checkpoint").is_file():
             raise WrongUsage(f"{place} is neither an archive nor a copy of a trail/: it holds neither leadglass.toml nor checkpoint")
+        if (place / ENTRIES_FILE).is_file():
+            raise WrongUsage(f"{place} was written by `trail export`, for verifiers of C2SP tlog-tiles; name HOME, or a copy of its trail/")
         return _report(place, trusted, kept)
     home.require()
     client = ControlClient.connect(home.control_socket)

@@ -60,7 +60,7 @@ def print_json(content: object) -> None:
 
 def _cell(value: object) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(str(each) for each in value)
+        return ", ".join(str(each) for each in value) or "-"
     if value is None:
         return "-"
     return "yes" if value is True else "no" if value is False else str(value)

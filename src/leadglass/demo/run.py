@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import select
 import signal
 import ssl
 import subprocess
@@ -37,7 +38,7 @@ MODALITY = "CT1"
 CLINICIAN = "anna"
 OURS = "leadglass"
 SHOWN = "CT_small.dcm"
-_READY_SECONDS = 30.0
+_READY_SECONDS = 60.0
 
 
 class Show(Protocol):
@@ -112,7 +113,7 @@ def _served(home: Home, folder: Path) -> Iterator[Serving]:
         # Its own session: Ctrl-C is for the demo, which then ends the archive in order.
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ourselves
     try:
-        line = process.stdout.readline().decode() if process.stdout is not None else ""
+        line = _first_line(process)
         words = dict(word.split("=", 1) for word in line.split()[1:])
         if not line.startswith("ready "):
             raise PeerFailed(f"the archive did not start: {(folder / 'serve.log').read_text()[-400:]}")
@@ -126,6 +127,13 @@ def _served(home: Home, folder: Path) -> Iterator[Serving]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _first_line(process: "subprocess.Popen[bytes]") -> str:
+    """What it prints when it is ready; nothing where it ended, or was not ready in time."""
+    if process.stdout is None or not select.select([process.stdout], [], [], _READY_SECONDS)[0]:
+        return ""
+    return process.stdout.readline().decode()
 
 
 def _fill(serving: Serving, folder: Path, everything: list[Path], valid: list[Image], show: Show) -> None:

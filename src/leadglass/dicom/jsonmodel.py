@@ -8,7 +8,6 @@ Numbers that JSON cannot hold (NaN, infinities, 64-bit integers over 2^53, malfo
 import base64
 import json
 import math
-import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -33,7 +32,6 @@ _ONE_VALUE: Final = frozenset({"LT", "ST", "UR", "UT"})
 """Text in which a backslash is a character (PS3.5 6.2)."""
 
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
-_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,16}|(?:[0-9]{0,16}\.[0-9]{1,16}|[0-9]{1,16}\.?)(?:[eE][+-]?[0-9]{1,4})?)")
 _EXACT: Final = 1 << 53
 _DEFAULT_CHARSET: Final[tuple[str, ...]] = ("iso8859",)
 _BLOCK: Final = 32 * 1024

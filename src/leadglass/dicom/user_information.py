@@ -32,16 +32,6 @@ class ItemType(IntEnum):
     USER_IDENTITY_RESPONSE = 0x59
 
 
-class IdentityKind(IntEnum):
-    """How a user identity is written (PS3.7 D.3.3.7.1)."""
-
-    USERNAME = 1
-    USERNAME_AND_PASSCODE = 2
-    KERBEROS = 3
-    SAML = 4
-    JWT = 5
-
-
 @dataclass(frozen=True, slots=True)
 class AsyncWindow:
     """How many operations may be outstanding; 0 means any number (PS3.7 D.3.3.3)."""

@@ -5,6 +5,7 @@ There is no service without a decision: the coroutine that serves an association
 
 import asyncio
 import inspect
+import logging
 import socket
 import ssl
 from collections import Counter
@@ -27,6 +28,7 @@ from leadglass.net.streams import Message
 
 _BACKLOG = 128
 _PAUSE_AFTER_FAILED_ACCEPT = 0.1
+_SECONDS_BETWEEN_REPORTS = 60.0
 
 
 class Reject(IntEnum):
@@ -37,7 +39,6 @@ class Reject(IntEnum):
     CALLING_TITLE_NOT_RECOGNIZED = 0x010103
     CALLED_TITLE_NOT_RECOGNIZED = 0x010107
     PROTOCOL_VERSION_NOT_SUPPORTED = 0x010202
-    TEMPORARY_CONGESTION = 0x020301
     LOCAL_LIMIT_EXCEEDED = 0x020302
 
     @property
@@ -53,7 +54,6 @@ class PeerInfo:
     address: str
     port: int
     certificate: bytes | None
-    tls_version: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class ServerAssociation(Link):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(Association(max_pdu=limits.max_pdu), limits)
-        self.peer = PeerInfo("", 0, None, None)
+        self.peer = PeerInfo("", 0, None)
         self._last: Message | None = None
 
     @property
@@ -107,6 +107,39 @@ class ServerAssociation(Link):
         return self.machine.request
 
 
+class _NotAccepted:
+    """Tells of connections that could not be accepted: the first at once, those of each minute after it together."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._errno: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def count(self, problem: OSError) -> None:
+        """One more."""
+        self._count += 1
+        self._errno = problem.errno
+        if self._timer is None:
+            self._tell()
+
+    def close(self) -> None:
+        """Tell of those that nobody was told of yet."""
+        self._tell()
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tell(self) -> None:
+        self._stop_timer()
+        if self._count:
+            logs.event(logging.WARNING, "connections could not be accepted", count=self._count, errno=self._errno)
+            self._count = 0
+            self._timer = asyncio.get_running_loop().call_later(_SECONDS_BETWEEN_REPORTS, self._tell)
+
+
 class Acceptor:
     """A listening door; made by `serve`."""
 
@@ -118,6 +151,7 @@ class Acceptor:
         self._limits = limits
         self._connections: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._not_accepted = _NotAccepted()
         self._stopping = False
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
@@ -133,6 +167,7 @@ class Acceptor:
         self._accepting.cancel()
         await asyncio.gather(self._accepting, return_exceptions=True)
         self._listener.close()
+        self._not_accepted.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -151,7 +186,7 @@ class Acceptor:
                 connection, (address, port, *_) = await loop.sock_accept(self._listener)
             except OSError as problem:
                 # Out of descriptors, or a peer that is gone already: neither ends the door.
-                logs.fault("dimse accept", problem)
+                self._not_accepted.count(problem)
                 await asyncio.sleep(_PAUSE_AFTER_FAILED_ACCEPT)
                 continue
             total, here = self._connections.total(), self._connections[address]
@@ -266,5 +301,5 @@ def _answer(request: AssociateRequest, decision: Accept, limits: Limits) -> Asso
 def _peer_info(transport: asyncio.BaseTransport, address: str, port: int) -> PeerInfo:
     tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     if tls is None:
-        return PeerInfo(address, port, None, None)
-    return PeerInfo(address, port, tls.getpeercert(binary_form=True), tls.version())
+        return PeerInfo(address, port, None)
+    return PeerInfo(address, port, tls.getpeercert(binary_form=True))

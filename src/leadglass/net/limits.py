@@ -1,5 +1,6 @@
 """The bounds on what a peer can make us hold or wait for; every default is the safe one."""
 
+import resource
 from dataclasses import dataclass
 
 from leadglass.dicom.contexts import DEFAULT_MAX_PDU
@@ -36,3 +37,9 @@ class Limits:
 
 
 DEFAULT = Limits()
+
+
+def open_all_descriptors() -> None:
+    """Let this process have as many files and connections open as the system allows it; the usual soft limit is a tenth of that."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

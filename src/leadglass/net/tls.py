@@ -46,16 +46,6 @@ def client_context(*, trusted_servers: str, identity: Identity | None = None, ch
     return context
 
 
-def unsafe_observing_context(identity: Identity | None = None) -> ssl.SSLContext:
-    """A context that accepts any server, to look at it: nothing confidential may be sent through it."""
-    context = _hardened(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if identity is not None:
-        load(context, identity)
-    return context
-
-
 def trust(context: ssl.SSLContext, certificates: str) -> None:
     """Add PEM certificates to those that `context` trusts; it holds for the handshakes after it."""
     # A pinned certificate of a peer need not be a CA's to be trusted for itself.

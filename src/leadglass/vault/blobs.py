@@ -358,7 +358,7 @@ class _MemoryBlobWriter:
 
 
 class MemoryBlobs:
-    """Blobs in memory, for tests and the demo of one process; the same suite tests it."""
+    """Blobs in memory, for tests; the same suite tests it."""
 
     def __init__(self, *, shard_size: int = SHARD_SIZE) -> None:
         self.kept: dict[BlobPlace, bytes] = {}

@@ -150,15 +150,16 @@ class Index:
 
     def add(self, entry: Entry) -> None:
         """Take a row; it is answered from now on. NoRoom or StorageFailed if the rows held back could not be written."""
-        with self._lock:
+        with self._lock, _database_errors():
             if len(self._held) >= _HELD_BACK:
                 self.flush()
+            # Asked before anything is held: what fails here must leave no row behind for a blob that its deposit takes away.
+            known = self._rows.study(entry.header.study)
             self._latest = max(self._latest, entry.committed_ns)
             self._held[entry.header.instance] = entry
             self._held_series.add((entry.header.study, entry.header.series))
-            study = KnownStudy(entry.patient_id, entry.key_id, entry.place.blob_id)
-            if self._rows.study(entry.header.study) is None:
-                self._held_studies.setdefault(entry.header.study, study)
+            if known is None:
+                self._held_studies.setdefault(entry.header.study, KnownStudy(entry.patient_id, entry.key_id, entry.place.blob_id))
 
     def put_aside(self, conflict: Conflict, place: BlobPlace, instance: Uid) -> None:
         """Note a blob that is in conflict; no question is answered from it."""

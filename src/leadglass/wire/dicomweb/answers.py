@@ -9,22 +9,26 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from leadglass import logs
-from leadglass.errors import LeadglassError
+from leadglass.archive.archive import Session
+from leadglass.errors import LeadglassError, NotIdentified
 from leadglass.net.workers import Workers, gather, pull
+from leadglass.wire.dicomweb.standing import settled, while_current
 
 DOWNLOAD: Final[Mapping[str, str]] = {"Content-Disposition": "attachment"}
 """Whatever an object holds, no browser shows it as part of a page."""
 
 
 class Streamed(Response):
-    """A body made in threads while it is sent; `closing` is left when it ends: whole, broken off by the client, or by an error.
+    """A body made in threads while it is sent; `closing` is left when it ends: whole or broken off.
 
-    An error after the first byte cannot be told any more: the connection is broken off, so that nobody takes a part for the whole.
+    It is broken off when the client leaves, by an error, and when the caller is no longer who he was. After the first byte
+    none of that can be told any more: the connection ends without the end of the answer, so that nobody takes a part for the whole.
     """
 
     def __init__(
         self,
         workers: Workers,
+        session: Session,
         pieces: Generator[bytes, None, None],
         closing: contextlib.ExitStack,
         media_type: str,
@@ -35,6 +39,7 @@ class Streamed(Response):
         self.media_type = media_type
         self.init_headers({**DOWNLOAD, "Content-Type": media_type, **fields})
         self._workers = workers
+        self._session = session
         self._pieces = pieces
         self._closing = closing
 
@@ -42,7 +47,10 @@ class Streamed(Response):
         gone = asyncio.ensure_future(_client_gone(receive))
         error: BaseException | None = None
         try:
-            await self._send(send, gone)
+            await while_current(self._session, self._workers, self._send(send, gone))
+        except NotIdentified:
+            # He was shut out: nothing failed, and whoever did it is in the trail.
+            pass
         except LeadglassError as problem:
             logs.fault("dicomweb answer broken off", problem)
             error = problem
@@ -51,6 +59,7 @@ class Streamed(Response):
             raise
         finally:
             gone.cancel()
+            await settled(gone)
             await self._workers.run(lambda: self._close(error))
 
     async def _send(self, send: Send, gone: asyncio.Future[None]) -> None:

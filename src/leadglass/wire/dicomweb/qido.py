@@ -193,6 +193,9 @@ def _key(name: str, level: Level) -> str:
 
 
 def _match(keyword: str, value: str) -> Match:
+    if "\0" in value:
+        # In a data set it is padding; here it would be taken off, and what is left would match everything.
+        raise BadQuery(f"{keyword} holds a NUL; leave it out")
     # PS3.18 8.3.4.1 parts UIDs with commas, PS3.4 with backslashes; a code (PS3.5 6.2) can hold neither.
     return parse_match(keyword, value.replace(",", "\\") if BY_KEYWORD[keyword].vr in {"UI", "CS"} else value)
 

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, cast
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -22,6 +22,12 @@ from leadglass import logs
 
 MAX_PIPELINED: Final = 16
 """Requests sent before the first is answered; uvicorn parses as many as fit into one read."""
+
+FREE_CHUNKS: Final = 1024
+SMALLEST_CHUNK: Final = 128
+"""The bytes that a body's chunks have on average, after the first `FREE_CHUNKS`: each costs us a call, and some would send them for that."""
+FRAMING: Final = 16
+"""For so many bytes of a body there is one of chunk sizes and extensions, beyond `Bounds.max_head_bytes`."""
 
 _FAREWELL_SECONDS: Final = 0.2
 
@@ -41,7 +47,9 @@ class Bounds:
     idle_seconds: float = 30.0
     """Between two requests on one connection."""
     linger_seconds: float = 5.0
-    """How long the rest of a body is thrown away after its request was answered, so that the answer is read before the connection ends."""
+    """How long a connection stays after a request was answered whose body had not come whole, so that the answer is read before it ends."""
+    max_discarded_bytes: int = 256 * 1024
+    """What is meanwhile taken of the rest of such a body, unparsed; then nothing is read any more."""
     stall_seconds: float = 60.0
     """How long a reader may leave the send buffer full; at 1 MiB of buffer, a client slower than 17 kB/s is cut off."""
     send_buffer_bytes: int = 1024 * 1024
@@ -60,6 +68,12 @@ class _Connection(HttpToolsProtocol):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._in_head = True
         self._unaccounted = 0
+        self._chunks = 0
+        self._body_bytes = 0
+        self._ending = False
+        self._discarded = 0
+        self._application = self.app
+        self.app = self._answer
 
     def _start_timer(self, name: str, seconds: float) -> None:
         if name not in self._timers:
@@ -81,10 +95,40 @@ class _Connection(HttpToolsProtocol):
         if not self._lost.done():
             self._lost.set_result(None)
 
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; an answer before its request is whole ends the connection, and one that is broken off ends it at once."""
+        # Where it is a later request's already, this one came whole: nothing is parsed of the next before.
+        cycle, begun, ended = self.cycle, False, False
+
+        async def send_on(message: Message) -> None:
+            nonlocal begun, ended
+            early = not begun and cycle.scope is scope and cycle.more_body
+            if early:
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+                self._ending = True
+            begun = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+            if early:
+                # Else it closes after the last byte of the answer, and a client that still sends meets a reset before it reads.
+                cycle.keep_alive = True
+
+        try:
+            await self._application(scope, receive, send_on)
+        finally:
+            if begun and not ended:
+                # What waits in the send buffer is not to be sent any more either.
+                self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing() or "linger" in self._timers:
+            self._discarded += len(data)
+            if self._discarded > self._bounds.max_discarded_bytes:
+                self.transport.pause_reading()
+            return
         if self._in_head:
             self._start_timer("head", self._bounds.head_seconds)
-        # Header fields, trailers and chunk extensions: what is neither body nor the end of something counts against the bound.
+        # Header fields, trailers, chunk sizes and extensions: what is neither body nor the end of something counts against the bound.
         self._unaccounted += len(data)
         super().data_received(data)
         if self._unaccounted > self._bounds.max_head_bytes and not self.transport.is_closing():
@@ -96,24 +140,32 @@ class _Connection(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")
         self._in_head = False
-        self._unaccounted = 0
+        self._unaccounted = self._chunks = self._body_bytes = 0
         self._stop_timer("head")
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        """For the parser, which calls it if it is there."""
+        self._chunks += 1
+        if self._chunks > FREE_CHUNKS + self._body_bytes // SMALLEST_CHUNK:
+            raise ValueError("too many small chunks")
+
     def on_body(self, body: bytes) -> None:
-        self._unaccounted = 0
+        self._unaccounted = max(0, self._unaccounted - len(body) - len(body) // FRAMING)
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._unaccounted = 0
         self._in_head = True
-        self._stop_timer("linger")
         self.cycle.more_body = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        if self._ending:
+            self.pipeline.clear()
         super().on_response_complete()
-        if self.cycle.more_body:
+        if self._ending:
             self._start_timer("linger", self._bounds.linger_seconds)
 
     def pause_writing(self) -> None:

@@ -24,6 +24,7 @@ from leadglass.wire.dicomweb.call import Call
 from leadglass.wire.dicomweb.multipart import Event, PartBegan, PartData, PartEnded, Reader
 from leadglass.wire.dicomweb.problems import BadRequest
 from leadglass.wire.dicomweb.report import Failure, Report, Stored
+from leadglass.wire.dicomweb.standing import while_current
 
 MAX_PARTS: Final = 10_000
 """More than the slices of one examination; each is an entry in the report."""
@@ -32,6 +33,11 @@ STALL_SECONDS: Final = 60.0
 
 async def store(call: Call) -> Response:
     """POST /studies and /studies/{study}."""
+    await call.workers.run(call.session.require_store)
+    return await while_current(call.session, call.workers, _store(call))
+
+
+async def _store(call: Call) -> Response:
     study = call.uid("study")
     require_json(call.accepted())
     events = _events(call)

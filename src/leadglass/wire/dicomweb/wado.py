@@ -127,7 +127,7 @@ def _begin(call: Call, selection: Selection, make: Callable[[Fetched, Objects], 
         if body is None:
             return refusal(NOT_FOUND)
         fields = {} if body.length is None else {"Content-Length": str(body.length)}
-        return Streamed(call.workers, body.pieces, closing.pop_all(), body.media_type, fields)
+        return Streamed(call.workers, call.session, body.pieces, closing.pop_all(), body.media_type, fields)
 
 
 def _objects(fetched: Fetched) -> Objects:

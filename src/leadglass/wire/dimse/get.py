@@ -56,7 +56,7 @@ async def _send_all(fetched: Fetched, tally: _Tally, call: Call, command: GetReq
     association, workers = call.association, call.workers
     objects = iter(fetched)
     while (stored := await workers.run(lambda: next(objects, None))) is not None:
-        status = await _send(stored, association, workers)
+        status = await send(stored, association, workers)
         tally.remaining -= 1
         if kind_of(status) is StatusKind.SUCCESS:
             tally.completed += 1
@@ -75,7 +75,7 @@ async def _send_all(fetched: Fetched, tally: _Tally, call: Call, command: GetReq
     return False
 
 
-async def _send(stored: FetchedObject, association: ServerAssociation, workers: Workers) -> int:
+async def send(stored: FetchedObject, association: ServerAssociation, workers: Workers) -> int:
     """Send one object as it is stored, or as explicit little endian where that is what the peer takes."""
     contexts = association.contexts_for(stored.sop_class)
     as_stored = _context(contexts, stored.transfer_syntax)

@@ -29,7 +29,7 @@ async def serve(call: Call, command: StoreRequest) -> None:
 
 
 async def _take_in(session: Session, transfer_syntax: Uid, provenance: Provenance, data: DataSetStream, workers: Workers) -> None:
-    pieces, ended = await _gather(data)
+    pieces, ended = await gather(data)
     if ended:
         await workers.run(partial(_whole, session, transfer_syntax, provenance, pieces))
         return
@@ -37,13 +37,13 @@ async def _take_in(session: Session, transfer_syntax: Uid, provenance: Provenanc
     try:
         while pieces:
             await workers.run(partial(deposit.write, b"".join(pieces)))
-            pieces, ended = await _gather(data) if not ended else ([], True)
+            pieces, ended = await gather(data) if not ended else ([], True)
         await workers.run(deposit.commit)
     finally:
         await workers.run(deposit.abandon)
 
 
-async def _gather(data: DataSetStream) -> tuple[list[bytes], bool]:
+async def gather(data: DataSetStream) -> tuple[list[bytes], bool]:
     """Fragments that take up `PIECE` bytes together, or fewer, and whether the data set ended with them."""
     pieces: list[bytes] = []
     size = 0

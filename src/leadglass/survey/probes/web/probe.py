@@ -81,7 +81,7 @@ async def _look_around(system: System, port: int, briefing: Briefing, client: We
     seen = Web(
         port=port,
         protocol=Protocol.WEB,
-        level=ExposureLevel.CLOSED if front.asks_sign_in else ExposureLevel.OPEN_PORT,
+        level=ExposureLevel.OPEN_PORT,
         transport=Transport.TLS if tls else Transport.PLAIN,
         ending=Ending.DONE,
         product=viewers.product_of(front),
@@ -106,8 +106,6 @@ def _with(seen: Web, found: Sequence[Found]) -> Web:
     level = seen.level
     if open_ones:
         level = ExposureLevel.IMAGES if any(each.hands_out_images for each in open_ones) else ExposureLevel.RECORDS
-    elif guarded:
-        level = ExposureLevel.CLOSED
     counted = [each.records for each in open_ones if each.records is not None]
     fields = {field for each in open_ones for field in each.fields}
     return replace(
