@@ -415,7 +415,7 @@ def test_a_data_set_in_pieces_of_one_byte_counts_what_they_cost() -> None:
 def test_a_data_set_in_pieces_of_one_byte_is_soon_aborted() -> None:
     async def test() -> None:
         door = Door()
-        async with opened(door) as acceptor, stranger(acceptor) as them:
+        async with opened(door, limits=QUICK) as acceptor, stranger(acceptor) as them:
             await them.says(RQ)
             await them.hears_pdu()
             await them.says(transfer(3, 3, store_command) + transfer(3, 0, b"x") * 2000)

@@ -18,7 +18,7 @@ from tests.whole.stock import FEW, few
 
 COMMANDS = """
 init, serve, import, check, demo, survey, index rebuild, keys rotate, keys check, keys recover, peer add, peer list, peer renew,
-peer revoke, user add, user list, user disable, token create, policy check, policy apply, policy explain, trail show, trail verify,
+peer revoke, user add, user list, user disable, token create, token list, token revoke, policy check, policy apply, policy explain, trail show, trail verify,
 trail export, trail checkpoint
 """
 EVERY = [words.split() for words in COMMANDS.replace("\n", " ").split(",")]
@@ -305,6 +305,7 @@ def _trail(home: Path, tmp_path: Path) -> None:
     assert isinstance(verified, dict)
     assert verified["ok"] is True
     leadglass("trail", "export", home, "--out", tmp_path / "export")
+    assert "tlog-tiles" in leadglass("trail", "verify", tmp_path / "export", code=2).stderr
     assert len((tmp_path / "export" / "entries.jsonl").read_text().splitlines()) >= len(entries)
 
 

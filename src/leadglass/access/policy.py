@@ -24,6 +24,7 @@ DEFAULT_POLICY = """\
 # Who may do what. Rules add up; what no rule gives is denied, so an empty file denies everyone everything.
 # After a change: leadglass policy check HOME, then leadglass policy apply HOME.
 #
+# A rule names whom by roles, by peers (AE titles, "*" is every one), by users = ["anna"], or by local = true.
 # A rule about some studies only, instead of studies = "every" (every `where` must hold; "any": at least one series does, "all": each):
 #     [[rule.where]]
 #     attribute = "Modality"

@@ -80,7 +80,7 @@ class Session:
         return Fetched(grant, self._vault, selection)
 
     def require_store(self) -> None:
-        """Raise `NotAllowed`, with the denial in the trail, for a caller who may store nothing at all; to be asked before his data are read."""
+        """Raise `NotAllowed`, with the denial in the trail, for a caller who may store nothing; asked before his data are read."""
         if not self.may(Action.STORE):
             with self._gate.admit_store(self.caller.principal, self.caller.door, self.caller.address):
                 pass

@@ -60,14 +60,16 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            help="A folder that does not exist yet: tiles for anybody's verifier, entries.jsonl for the auditor.", file_okay=False
+            metavar="DIR",
+            help="A folder that does not exist yet: tiles for anybody's verifier, entries.jsonl for the auditor.",
+            file_okay=False,
         ),
     ],
 ) -> None:
     """Write the trail out: C2SP tlog-tiles and the entries as JSON lines.
 
-    Any verifier of tlog-tiles reads `checkpoint`, `key` and `tile/`. `leadglass trail verify` does not read an export: give it HOME, or a copy
-    of its trail/.
+    Any verifier of tlog-tiles reads `checkpoint`, `key` and `tile/`.
+    `leadglass trail verify` does not read an export: give it HOME, or a copy of its trail/.
     """
     with operator(Home(home)) as owner:
         pieces = (Piece(str(row["path"]), base64.b64decode(str(row["data"]))) for row in owner.rows("trail-export"))

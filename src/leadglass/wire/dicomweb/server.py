@@ -25,7 +25,7 @@ MAX_PIPELINED: Final = 16
 
 FREE_CHUNKS: Final = 1024
 SMALLEST_CHUNK: Final = 128
-"""The bytes that a body's chunks have on average, after the first `FREE_CHUNKS`: each costs us a call, and some would send them for that."""
+"""The bytes that a body's chunks have on average, after the first `FREE_CHUNKS`: each costs us a call, which tiny ones are sent for."""
 FRAMING: Final = 16
 """For so many bytes of a body there is one of chunk sizes and extensions, beyond `Bounds.max_head_bytes`."""
 
