@@ -15,6 +15,8 @@ from tests.architecture.tree import ROOT, project_files
 DOCUMENTS = [path for path in project_files() if path.suffix == ".md"]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"(?<!`)`leadglass (?![^`\n]+ v\d+`)([^`\n]+)`(?!`)")
+"""Not the names of formats on disk, which begin with the same word and end in a version."""
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
 
@@ -31,8 +33,8 @@ def test_python_examples_do_what_they_say(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def shown_commands(text: str) -> list[str]:
-    """The calls of leadglass in the blocks of a document: after a prompt in `console`, else at the start of a line."""
-    return [
+    """The calls of leadglass in a document: in its text, and in its blocks after a prompt in `console`, else at the start of a line."""
+    return [f"leadglass {call}" for call in INLINE.findall(BLOCK.sub("", text))] + [
         line.removeprefix("$ ").partition(" #")[0]
         for block in BLOCK.finditer(text)
         if block["language"] in {"console", "sh", "bash"}
@@ -64,6 +66,7 @@ def test_a_command_that_is_shown_exists(path: Path) -> None:
 
 def test_a_command_that_does_not_exist_is_seen() -> None:
     assert shown_commands("```console\n$ leadglass sreve HOME # why\nready\n```\n") == ["leadglass sreve HOME"]
+    assert shown_commands("Run `leadglass sreve HOME`, not `other`.\n```text\n`leadglass in a block`\n```\n") == ["leadglass sreve HOME"]
     assert unknown_words(["sreve", "HOME"]) == ["sreve"]
     assert unknown_words(["peer", "ad", "HOME"]) == ["ad"]
     assert unknown_words(["serve", "HOME", "--opne"]) == ["--opne"]

@@ -24,15 +24,27 @@ from leadglass.dicom.dimse import (
 from leadglass.dicom.pdu import AssociateRequest
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
+from leadglass.net import tls
 from leadglass.net.acceptor import Accept, Acceptor, PeerInfo, Reject, ServerAssociation, serve
 from leadglass.net.limits import Limits
 from leadglass.net.streams import Message
+from tests.certificates import Identity
 
 VERIFICATION = Uid("1.2.840.10008.1.1")
 CT = Uid("1.2.840.10008.5.1.4.1.1.2")
 STUDY_FIND = Uid("1.2.840.10008.5.1.4.1.2.2.1")
 STUDY_GET = Uid("1.2.840.10008.5.1.4.1.2.2.3")
 SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+
+
+def server_context(identity: Identity) -> ssl.SSLContext:
+    """A listener's, that shows this identity and asks for one of the same authority."""
+    return tls.server_context(tls.Identity(identity.certificate, identity.key), trusted_clients=identity.authority.read_text())
+
+
+def client_context(identity: Identity) -> ssl.SSLContext:
+    """A requestor's, that shows this identity and trusts its authority."""
+    return tls.client_context(trusted_servers=identity.authority.read_text(), identity=tls.Identity(identity.certificate, identity.key))
 
 
 def encoded(dataset: Dataset, transfer_syntax: str) -> bytes:

@@ -14,13 +14,24 @@ from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_END
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import RoleSelection
-from leadglass.net import tls
 from leadglass.net.acceptor import Reject
 from leadglass.net.failures import AssociationFailed, Rejected
 from leadglass.net.requestor import connect, tcp
 from tests import peers, samples
 from tests.certificates import Authority, Identity, make_authority
-from tests.net.doors import CT, STUDY_FIND, STUDY_GET, SYNTAXES, VERIFICATION, Door, encoded, opened, run
+from tests.net.doors import (
+    CT,
+    STUDY_FIND,
+    STUDY_GET,
+    SYNTAXES,
+    VERIFICATION,
+    Door,
+    client_context,
+    encoded,
+    opened,
+    run,
+    server_context,
+)
 from tests.net.tunnel import tunnel
 
 TRANSPORTS = ["plain", "mutual-tls"]
@@ -39,14 +50,6 @@ def ours(authority: Authority) -> Identity:
 @pytest.fixture(scope="module")
 def theirs(authority: Authority) -> Identity:
     return authority.issue("peer")
-
-
-def server_context(identity: Identity) -> ssl.SSLContext:
-    return tls.server_context(tls.Identity(identity.certificate, identity.key), trusted_clients=identity.authority.read_text())
-
-
-def client_context(identity: Identity) -> ssl.SSLContext:
-    return tls.client_context(trusted_servers=identity.authority.read_text(), identity=tls.Identity(identity.certificate, identity.key))
 
 
 def ct_small() -> Dataset:

@@ -19,11 +19,22 @@ from leadglass.dicom.dimse import GetResponse, StoreRequest, StoreResponse
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import RoleSelection, UserIdentity
-from leadglass.net import tls
 from leadglass.net.requestor import connect, tcp
 from tests import samples
 from tests.certificates import Authority, Identity, make_authority
-from tests.net.doors import CT, STUDY_FIND, STUDY_GET, SYNTAXES, VERIFICATION, Door, encoded, opened, run
+from tests.net.doors import (
+    CT,
+    STUDY_FIND,
+    STUDY_GET,
+    SYNTAXES,
+    VERIFICATION,
+    Door,
+    client_context,
+    encoded,
+    opened,
+    run,
+    server_context,
+)
 
 TRANSPORTS = ["plain", "mutual-tls"]
 JWT = 5
@@ -38,14 +49,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def identity(authority: Authority) -> Identity:
     return authority.issue("both")
-
-
-def server_context(identity: Identity) -> ssl.SSLContext:
-    return tls.server_context(tls.Identity(identity.certificate, identity.key), trusted_clients=identity.authority.read_text())
-
-
-def client_context(identity: Identity) -> ssl.SSLContext:
-    return tls.client_context(trusted_servers=identity.authority.read_text(), identity=tls.Identity(identity.certificate, identity.key))
 
 
 def image() -> Dataset:

@@ -245,6 +245,7 @@ def test_a_server_that_wants_a_client_certificate_may_say_so_only_later(tmp_path
         "-Verify",
         "1",
         "-verify_return_error",
+        "-www",  # else it reads its standard input while it talks, and ends when that does
         *files,
     ]
 

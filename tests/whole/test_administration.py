@@ -47,13 +47,16 @@ def test_one_token_is_ended_and_the_other_goes_on(archive: ArchiveUnderTest) -> 
     assert "token list" in leadglass("token", "revoke", archive.home, "nobody", code=2).stderr
 
 
-def test_a_recovery_is_in_the_trail_and_the_new_root_opens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", ["index", "no index"])
+def test_a_recovery_is_in_the_trail_and_the_new_root_opens(tmp_path: Path, index: str) -> None:
     home, lost = tmp_path / "home", tmp_path / "lost.key"
     made = leadglass("init", home, "--root-key", lost)
     recovery = next(line.strip() for line in made.stdout.splitlines() if line.strip().count("-") == 13)
     (tmp_path / "recovery").write_text(recovery + "\n")
     lost.unlink()
     assert "keys recover" in leadglass("trail", "show", home, code=1).stderr
+    if index == "no index":
+        rmtree(home / "index")
     leadglass("keys", "recover", home, "--root-key", tmp_path / "new.key", "--recovery-key-file", tmp_path / "recovery")
     verbs = [entry["detail"].get("verb") for entry in json.loads(leadglass("trail", "show", home, "--json").stdout)]
     assert "keys-recover" in verbs

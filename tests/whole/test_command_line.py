@@ -18,8 +18,8 @@ from tests.whole.stock import FEW, few
 
 COMMANDS = """
 init, serve, import, check, demo, survey, index rebuild, keys rotate, keys check, keys recover, peer add, peer list, peer renew,
-peer revoke, user add, user list, user disable, token create, token list, token revoke, policy check, policy apply, policy explain, trail show, trail verify,
-trail export, trail checkpoint
+peer revoke, user add, user list, user disable, token create, token list, token revoke, policy check, policy apply, policy explain,
+trail show, trail verify, trail export, trail checkpoint
 """
 EVERY = [words.split() for words in COMMANDS.replace("\n", " ").split(",")]
 OUTCOMES = ("stored", "already_there", "conflicts", "refused")

@@ -37,6 +37,7 @@ def recover(home: Home, typed: str, root_key: Path) -> None:
         write_root_key(target, root)
         Keys.recover(home.keys, recovery, root).close()
         replace_file(home.config, changed.encode())
-    with opened(home, root=root) as archive:
+    # A copy may lack the index; without it the archive does not open, and the trail would not tell of the recovery.
+    with opened(home, root=root, remake_index=not (home.index / "index.db").exists()) as archive:
         session = archive.archive.enter(Door.CONTROL, LocalUser(os.geteuid()), f"uid:{os.geteuid()}")
         session.administration.note_recovery()

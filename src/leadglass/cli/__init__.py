@@ -28,7 +28,7 @@ app.command()(demo)
 
 
 def main() -> None:
-    """Run one command; exits 0 done, 1 findings or refused, 2 wrong usage, 3 our fault."""
+    """Run one command; exits 0 done, 1 findings or refused, 2 wrong usage, 3 our fault; 130 after Ctrl-C, as shells have it."""
     # Warnings of libraries may quote what they were given: they are reduced before anything can be said.
     logs.to_stderr(logging.WARNING)
     try:

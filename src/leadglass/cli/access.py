@@ -106,9 +106,9 @@ def _prepare(folder: Path | None) -> None:
     """Make sure that a key can be written before one is made: it is handed over once, and lost if that fails."""
     if folder is None:
         return
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
-        folder.mkdir(mode=durable.PRIVATE_FOLDER, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise WrongUsage(f"{folder} cannot be written: {error.strerror}; name another folder with --issue") from None
@@ -116,6 +116,7 @@ def _prepare(folder: Path | None) -> None:
 
 def _hand_over(issued: dict[str, object], folder: Path | None, aetitle: str) -> None:
     if folder is not None:
+        folder.mkdir(mode=durable.PRIVATE_FOLDER, parents=True, exist_ok=True)
         name = aetitle.replace("/", "_")
         durable.replace_file(folder / f"{name}.key.pem", str(issued["key"]).encode())
         durable.replace_file(folder / f"{name}.cert.pem", str(issued["certificate"]).encode(), mode=0o644)

@@ -181,7 +181,7 @@ def without_addresses(results: Results) -> Results:
 
 
 def to_json(results: Results) -> bytes:
-    """`results.json`, as DESIGN and its schema have it."""
+    """`results.json`: other programs read it, so its keys stay."""
     scope = results.scope
     authority = {
         "owner": scope.authority.owner,

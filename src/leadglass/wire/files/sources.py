@@ -9,7 +9,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ class Unusable:
     why: str
 
 
-def find(paths: list[Path]) -> Iterator[Candidate | Unusable]:
+def find(paths: list[Path]) -> Generator[Candidate | Unusable, None, None]:
     """Every file at, in and under `paths`; links found on the way are not followed, nested zips not opened."""
     for path in paths:
         yield from _at(path, named_by_user=True)
