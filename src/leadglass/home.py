@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadglass.errors import ConfigurationError, HomeInUse
+from leadglass.errors import ConfigurationError, HomeInUse, Refused
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,16 @@ class Home:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Own HOME for the block; raises `HomeInUse` when another process does.
+        """Own HOME for the block; raises `HomeInUse` when another process does, `Refused` when it is another account's.
 
         The lock is on the folder itself: no lock file to be left behind, copied or deleted.
         """
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            owner = os.fstat(descriptor).st_uid
+            if owner != os.geteuid():
+                # What another account wrote here, root above all, the archive's own could not read any more.
+                raise Refused(f"{self.path} belongs to uid {owner}: run this as that account, or while the archive serves")
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

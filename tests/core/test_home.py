@@ -1,11 +1,12 @@
 """HOME: who may own it, and what it must look like."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
-from leadglass.errors import ConfigurationError, HomeInUse
+from leadglass.errors import ConfigurationError, HomeInUse, Refused
 from leadglass.home import Home
 
 
@@ -41,3 +42,10 @@ def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path) -> None:
         Home(tmp_path).require()
     tmp_path.chmod(0o700)
     Home(tmp_path).require()
+
+
+def test_another_accounts_home_is_not_worked_on(tmp_path: Path) -> None:
+    """What root wrote into it, the archive's own account could not read any more."""
+    os.chown(tmp_path, 65534, 65534)
+    with pytest.raises(Refused, match="uid 65534"), Home(tmp_path).owned():
+        raise AssertionError
