@@ -1,7 +1,7 @@
 """A relay between a peer that speaks no TLS (getscu, dcmsend) and a door over TLS, which records what went over it."""
 
+import asyncio
 import contextlib
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -57,51 +57,51 @@ def client_context(authority: Path, identity: Identity | None = None) -> ssl.SSL
 @contextlib.contextmanager
 def relay(door: DimseAddress, context: ssl.SSLContext) -> Iterator[Relay]:
     """A relay to `door` while the context lasts."""
-    listener = socket.create_server((LOOPBACK, 0))
-    made = Relay(DimseAddress(listener.getsockname()[1], door.aet))
-    threads: list[threading.Thread] = []
-
-    def accept() -> None:
-        while True:
-            try:
-                near, _ = listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=_join, args=(near, door, context, made))
-            threads.append(thread)
-            thread.start()
-
-    accepting = threading.Thread(target=accept)
-    accepting.start()
+    made = Relay(DimseAddress(0, door.aet))
+    loop = asyncio.new_event_loop()
+    listening = threading.Event()
+    stop = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(_serve(door, context, made, listening, stop),))
+    thread.start()
     try:
+        if not listening.wait(30):
+            raise TimeoutError("the relay does not listen")
         yield made
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for thread in [accepting, *threads]:
-            thread.join(30)
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(60)
+        loop.close()
 
 
-def _join(near: socket.socket, door: DimseAddress, context: ssl.SSLContext, made: Relay) -> None:
-    with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
-        undo.enter_context(near)
-        plain = undo.enter_context(socket.create_connection((door.host, door.port), timeout=60))
-        far = undo.enter_context(context.wrap_socket(plain, server_hostname=door.host))
-        for each in (near, far):
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sent, answered = bytearray(), bytearray()
-        made.sent.append(sent)
-        made.answered.append(answered)
-        backwards = threading.Thread(target=_pump, args=(far, near, answered))
-        backwards.start()
-        _pump(near, far, sent)
-        backwards.join(30)
+async def _serve(door: DimseAddress, context: ssl.SSLContext, made: Relay, listening: threading.Event, stop: asyncio.Event) -> None:
+    """One event loop for both directions: an SSL object may not be read by one thread while another writes to it."""
+    joined: set[asyncio.Task[None]] = set()
+
+    async def join(near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            joined.add(task)
+        with contextlib.suppress(OSError):
+            far, forth = await asyncio.open_connection(door.host, door.port, ssl=context, server_hostname=door.host)
+            sent, answered = bytearray(), bytearray()
+            made.sent.append(sent)
+            made.answered.append(answered)
+            await asyncio.gather(_pump(near, forth, sent), _pump(far, back, answered))
+        back.close()
+
+    server = await asyncio.start_server(join, LOOPBACK, 0)
+    made.address = DimseAddress(server.sockets[0].getsockname()[1], door.aet)
+    listening.set()
+    await stop.wait()
+    server.close()
+    if joined:
+        await asyncio.wait(joined, timeout=30)
 
 
-def _pump(source: socket.socket, sink: socket.socket, record: bytearray) -> None:
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, record: bytearray) -> None:
     with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
+        while data := await source.read(1 << 16):
             record += data
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_RDWR)
+            sink.write(data)
+            await sink.drain()
+    sink.close()
