@@ -141,6 +141,11 @@ class Association:
         """Nothing more will be sent or understood; the connection is to be closed once `data_to_send` has left."""
         return self.state in _ENDED
 
+    @property
+    def may_send(self) -> bool:
+        """Whether a message can be sent in this state (PS3.8 9.2.3, AR-6 to AR-7, DT-1)."""
+        return self.state in _SENDING
+
     def data_to_send(self) -> bytes:
         """What has to leave now, in order; empty if nothing has to."""
         if not self._outgoing:

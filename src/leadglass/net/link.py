@@ -226,7 +226,9 @@ class Link(Connection):
             return self._expected.get(command.message_id)
         status = self._refusal(context, command)
         if status is not None:
-            self.machine.send_message(context, dimse.refusal(command, status))
+            # What came in the same bytes may have ended the association already, or asked to release it.
+            if self.machine.may_send:
+                self.machine.send_message(context, dimse.refusal(command, status))
             return None
         if isinstance(command, _CANCELLABLE):
             self._serving.add(command.message_id)

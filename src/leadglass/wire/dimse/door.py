@@ -126,7 +126,8 @@ class DimseDoor:
                 await association.refuse(message, Status.UNRECOGNIZED_OPERATION)
         except LeadglassError as error:
             if association.failure is not None:
-                raise
+                # There is nobody left to tell: the association itself says so when the next message is asked for.
+                return
             if status_of(error) is Status.PROCESSING_FAILURE:
                 logs.fault("dimse", error)
             await association.refuse(message, status_of(error))
