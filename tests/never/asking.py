@@ -4,7 +4,6 @@ import asyncio
 import re
 import socket
 import ssl
-import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,7 +82,7 @@ class Web:
             address = urlsplit(self.archive.web)
             plain = socket.create_connection((address.hostname, address.port), timeout=30)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._connection = _wrapped(self.archive.tls_context(), plain, address.hostname)
+            self._connection = self.archive.tls_context().wrap_socket(plain, server_hostname=address.hostname)
         return self._connection
 
     def _more(self) -> bool:
@@ -576,15 +575,3 @@ def by_handing_in(house: House, archive: ArchiveUnderTest, number: int) -> list[
     exchanges.append(Exchange("anna POST", web.ask("POST", "/dicom-web/studies", anna, multipart(whole)), told=told))
     web.close()
     return exchanges
-
-
-def _wrapped(context: ssl.SSLContext, plain: socket.socket, name: str | None) -> ssl.SSLSocket:
-    """TLS over `plain`; raises ConnectionResetError where the server is gone already."""
-    try:
-        return context.wrap_socket(plain, server_hostname=name)
-    except OSError as error:
-        with warnings.catch_warnings():
-            # CPython 3.11 leaves the socket that it was making open when the peer reset before the handshake (ssl.py, SSLSocket._create).
-            warnings.simplefilter("ignore", ResourceWarning)
-            error.__traceback__ = None
-    raise ConnectionResetError
