@@ -278,10 +278,11 @@ def test_more_connections_than_allowed_are_closed_at_once_and_the_others_live() 
             client(acceptor) as good,
             stranger(acceptor) as _first,
             stranger(acceptor) as _second,
-            stranger(acceptor) as third,
+            stranger(acceptor) as _third,
+            stranger(acceptor) as fourth,
         ):
             async with asyncio.timeout(2):
-                assert await third.hears_rest() == b""
+                assert await fourth.hears_rest() == b""
             assert await good.echo() == Status.SUCCESS
 
     run(test)

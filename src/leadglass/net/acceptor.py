@@ -6,10 +6,12 @@ There is no service without a decision: the coroutine that serves an association
 import asyncio
 import inspect
 import logging
+import os
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -24,9 +26,20 @@ from leadglass.dicom.user_information import UserInformation
 from leadglass.net.failures import AssociationFailed, TimedOut
 from leadglass.net.limits import DEFAULT, Limits
 from leadglass.net.link import Link
+from leadglass.net.places import Callers, Shares, Turns, neighbourhood
+from leadglass.net.secure import SecureTransport
 from leadglass.net.streams import Message
 
-_BACKLOG = 128
+_BACKLOG = 1024
+"""Connections that the system keeps for us: in one turn of the event loop more may come than usual limits of 128 hold."""
+
+_ACCEPTED_AT_ONCE = 32
+"""Then it is the turn of those who are here already."""
+
+_HANDSHAKE_THREADS = max(1, (os.cpu_count() or 1) // 2)
+"""Half of the cores at most are busy with the sums of handshakes, whoever asks for them."""
+
+_DECISIONS_AT_ONCE = 8
 _PAUSE_AFTER_FAILED_ACCEPT = 0.1
 _SECONDS_BETWEEN_REPORTS = 60.0
 
@@ -58,11 +71,15 @@ class PeerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The answer to a request that is taken: the negotiated contexts, and the coroutine that serves them."""
+    """The answer to a request that is taken: the negotiated contexts, the coroutine that serves them, and whose association it is.
+
+    What one `peer` may have at once is limited; without a name it is the calling AE title's.
+    """
 
     negotiated: Negotiated
     serve: "Callable[[ServerAssociation], Awaitable[None]]"
     identity_response: bytes | None = None
+    peer: str | None = None
 
 
 Decision = Accept | Reject
@@ -107,18 +124,19 @@ class ServerAssociation(Link):
         return self.machine.request
 
 
-class _NotAccepted:
-    """Tells of connections that could not be accepted: the first at once, those of each minute after it together."""
+class _Tally:
+    """Tells of what happens to many: the first at once, those of each minute after it together."""
 
-    def __init__(self) -> None:
+    def __init__(self, event: str) -> None:
+        self._event = event
         self._count = 0
         self._errno: int | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def count(self, problem: OSError) -> None:
+    def count(self, problem: OSError | None = None) -> None:
         """One more."""
         self._count += 1
-        self._errno = problem.errno
+        self._errno = None if problem is None else problem.errno
         if self._timer is None:
             self._tell()
 
@@ -135,7 +153,10 @@ class _NotAccepted:
     def _tell(self) -> None:
         self._stop_timer()
         if self._count:
-            logs.event(logging.WARNING, "connections could not be accepted", count=self._count, errno=self._errno)
+            if self._errno is None:
+                logs.event(logging.WARNING, self._event, count=self._count)
+            else:
+                logs.event(logging.WARNING, self._event, count=self._count, errno=self._errno)
             self._count = 0
             self._timer = asyncio.get_running_loop().call_later(_SECONDS_BETWEEN_REPORTS, self._tell)
 
@@ -149,11 +170,18 @@ class Acceptor:
         self._decide = decide
         self._tls = tls
         self._limits = limits
-        self._connections: Counter[str] = Counter()
+        self._loop = asyncio.get_running_loop()
+        self._callers = Callers(limits)
+        self._shares = Shares(limits)
+        self._handshakes = Turns(_HANDSHAKE_THREADS)
+        self._handshake_threads = ThreadPoolExecutor(_HANDSHAKE_THREADS, thread_name_prefix="handshake")
+        self._decisions = Turns(_DECISIONS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._not_accepted = _NotAccepted()
+        self._not_accepted = _Tally("connections could not be accepted")
+        self._no_place = _Tally("connections had no place")
         self._stopping = False
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+        self._pausing: asyncio.TimerHandle | None = None
+        self._listen()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -164,14 +192,17 @@ class Acceptor:
     async def close(self) -> None:
         """Stop listening, abort what is under way, and return when all of it has ended."""
         self._stopping = True
-        self._accepting.cancel()
-        await asyncio.gather(self._accepting, return_exceptions=True)
+        self._loop.remove_reader(self._listener)
+        if self._pausing is not None:
+            self._pausing.cancel()
         self._listener.close()
         self._not_accepted.close()
+        self._no_place.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._handshake_threads.shutdown(wait=False, cancel_futures=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -179,91 +210,148 @@ class Acceptor:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    # Connections --------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self._pausing = None
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
             try:
-                connection, (address, port, *_) = await loop.sock_accept(self._listener)
+                connection, (address, port, *_) = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
             except OSError as problem:
                 # Out of descriptors, or a peer that is gone already: neither ends the door.
                 self._not_accepted.count(problem)
-                await asyncio.sleep(_PAUSE_AFTER_FAILED_ACCEPT)
-                continue
-            total, here = self._connections.total(), self._connections[address]
-            if total >= self._limits.max_connections or here >= self._limits.max_connections_per_address:
-                connection.close()
-                continue
-            self._connections[address] += 1
-            task = loop.create_task(self._handle(connection, address, port))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            # A task cancelled before its first step never gets to hand the socket to a transport, which would close it.
-            task.add_done_callback(partial(_close, connection))
+                self._loop.remove_reader(self._listener)
+                self._pausing = self._loop.call_later(_PAUSE_AFTER_FAILED_ACCEPT, self._listen)
+                return
+            connection.setblocking(False)  # noqa: FBT003 its only parameter
+            self._admit(connection, address, port)
 
-    async def _handle(self, connection: socket.socket, address: str, port: int) -> None:
+    def _admit(self, connection: socket.socket, address: str, port: int) -> None:
+        """Give a connection a place and a task, or close it."""
+        whose = neighbourhood(address)
+        leave = self._callers.admit(whose, lambda: task.cancel())  # noqa: PLW0108 there is no task yet
+        if leave is None:
+            self._no_place.count()
+            connection.close()
+            return
+        task = self._loop.create_task(self._handle(connection, PeerInfo(address, port, None), whose, leave))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # A task cancelled before its first step never gets to hand the socket to a transport, which would close it.
+        task.add_done_callback(partial(_end, connection, leave))
+
+    async def _handle(self, connection: socket.socket, peer: PeerInfo, whose: str, leave: Callable[[], None]) -> None:
         association = ServerAssociation(self._limits)
         try:
-            await self._run(association, connection, address, port)
+            association.peer = await self._connect(association, connection, peer, whose)
+            accept = await self._judge(association, whose)
+            if accept is not None:
+                leave()
+                await self._serve(association, accept, whose)
         except (AssociationFailed, OSError):
             # The peer's affair, or the network's: a stranger who breaks off ever again must not fill the log.
             pass
         except Exception as problem:  # noqa: BLE001 whatever goes wrong in one association, the others go on
             logs.fault("an association ended by a fault of ours", problem)
         finally:
-            try:
-                if self._stopping:
-                    association.drop()
-                association.abort()
-                if association.is_connected:
-                    await association.closed()
-            finally:
-                self.associations.discard(association)
-                self._connections[address] -= 1
-                if not self._connections[address]:
-                    del self._connections[address]
+            if self._stopping:
+                association.drop()
+            association.abort()
+            await self._see_off(association, whose)
 
-    async def _run(self, association: ServerAssociation, connection: socket.socket, address: str, port: int) -> None:
-        limits = self._limits
-        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: association,
-            connection,
-            ssl=self._tls,
-            ssl_handshake_timeout=limits.handshake_seconds if self._tls else None,
-            ssl_shutdown_timeout=limits.closing_seconds if self._tls else None,
-        )
-        association.peer = _peer_info(transport, address, port)
+    async def _see_off(self, association: ServerAssociation, whose: str) -> None:
+        """Return when the peer has closed the connection; that too takes a place."""
+        leave = self._callers.admit(whose, association.drop)
+        if leave is None:
+            association.drop()
         try:
-            async with asyncio.timeout(limits.artim_seconds):
+            if association.is_connected:
+                await association.closed()
+        finally:
+            if leave is not None:
+                leave()
+
+    async def _connect(self, association: ServerAssociation, connection: socket.socket, peer: PeerInfo, whose: str) -> PeerInfo:
+        """The connection belongs to the association, with TLS if there is to be, and tells who is at its other end."""
+        if self._tls is None:
+            await self._loop.connect_accepted_socket(lambda: association, connection)
+            return peer
+        secure = SecureTransport(association, self._tls, server_side=True)
+        await self._loop.connect_accepted_socket(lambda: secure, connection)
+        try:
+            async with asyncio.timeout(self._limits.handshake_seconds):
+                await secure.handshake(partial(self._in_turn, whose))
+        except ssl.SSLError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.closing_seconds):
+                    # Closing at once could lose the alert that says why.
+                    await secure.closed()
+            raise
+        finally:
+            if not secure.is_open:
+                secure.abort()
+        return _peer_info(secure, peer.address, peer.port)
+
+    async def _in_turn(self, whose: str, work: Callable[[], None]) -> None:
+        async with self._handshakes.turn(whose):
+            await self._loop.run_in_executor(self._handshake_threads, work)
+
+    # Associations -------------------------------------------------------------------------------
+
+    async def _judge(self, association: ServerAssociation, whose: str) -> Accept | None:
+        """What the peer asks for, judged; None once it was rejected."""
+        try:
+            async with asyncio.timeout(self._limits.artim_seconds):
                 request = await association.asked()
         except TimeoutError:
             raise association.break_off(TimedOut("an A-ASSOCIATE-RQ")) from None
-        decision = self._refusal(request, address) or await self._decided(request, association.peer)
+        decision: Decision | None = self._refusal(request, whose)
+        if decision is None:
+            async with self._decisions.turn(whose):
+                association.raise_failure()
+                decision = await self._decided(request, association.peer)
         association.raise_failure()
-        if isinstance(decision, Reject):
-            association.machine.reject(decision.pdu)
-            association.flush()
-            return
-        self.associations.add(association)
-        association.machine.accept(_answer(request, decision, limits), decision.negotiated.contexts)
+        if isinstance(decision, Accept):
+            if self._shares.has_room(whose, _peer(request, decision)):
+                return decision
+            decision = Reject.LOCAL_LIMIT_EXCEEDED
+        association.machine.reject(decision.pdu)
         association.flush()
-        await decision.serve(association)
-        if association.release_asked and not association.machine.is_over:
-            association.machine.confirm_release()
+        return None
+
+    async def _serve(self, association: ServerAssociation, accept: Accept, whose: str) -> None:
+        request = association.request
+        peer = _peer(request, accept)
+        self._shares.take(whose, peer)
+        self.associations.add(association)
+        try:
+            association.machine.accept(_answer(request, accept, self._limits), accept.negotiated.contexts)
             association.flush()
+            await accept.serve(association)
+            if association.release_asked and not association.machine.is_over:
+                association.machine.confirm_release()
+                association.flush()
+        finally:
+            # What is over takes nobody's place, though the peer may still have to close.
+            self._shares.give_back(whose, peer)
+            self.associations.discard(association)
 
     async def _decided(self, request: AssociateRequest, peer: PeerInfo) -> Decision:
         decision = self._decide(request, peer)
         return await decision if inspect.isawaitable(decision) else decision
 
-    def _refusal(self, request: AssociateRequest, address: str) -> Reject | None:
+    def _refusal(self, request: AssociateRequest, whose: str) -> Reject | None:
         """What is wrong with a request whoever sends it."""
         if not request.protocol_version & 1:
             return Reject.PROTOCOL_VERSION_NOT_SUPPORTED
         if request.application_context != APPLICATION_CONTEXT:
             return Reject.APPLICATION_CONTEXT_NOT_SUPPORTED
-        live = [each for each in self.associations if not each.machine.is_over]
-        here = sum(each.peer.address == address for each in live)
-        if len(live) >= self._limits.max_associations or here >= self._limits.max_associations_per_address:
+        if not self._shares.has_room(whose):
             return Reject.LOCAL_LIMIT_EXCEEDED
         return None
 
@@ -279,8 +367,13 @@ async def serve(host: str, port: int, decide: Decide, *, tls: ssl.SSLContext | N
     return Acceptor(listener, decide, tls, limits)
 
 
-def _close(connection: socket.socket, _: object) -> None:
+def _end(connection: socket.socket, leave: Callable[[], None], _: object) -> None:
     connection.close()
+    leave()
+
+
+def _peer(request: AssociateRequest, accept: Accept) -> str:
+    return request.calling if accept.peer is None else accept.peer
 
 
 def _answer(request: AssociateRequest, decision: Accept, limits: Limits) -> AssociateAccept:

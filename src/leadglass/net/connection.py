@@ -15,6 +15,9 @@ from leadglass.net.limits import Limits
 from leadglass.net.streams import Waitable
 
 _READ_SIZE = 256 * 1024
+_BUSY_READ_SIZE = 20 * 1024
+"""What is read at once after much came in few bytes: a record of TLS fits in, and no peer keeps the event loop for long."""
+_MANY_EVENTS = 64
 _WRITE_HIGH_WATER = 256 * 1024
 """Two of the longest PDUs that we send."""
 
@@ -24,6 +27,7 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(_READ_SIZE))
+        self.short_view = self.view[:_BUSY_READ_SIZE]
 
 
 _scratch = _Scratch()
@@ -42,6 +46,10 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = False
         self._waiting: dict[Waitable, str] = {}
         self._heard_at = 0.0
+        self._stalled_at = 0.0
+        self._received = 0
+        self._looked_at: tuple[float, int, object] = (0.0, 0, None)
+        self._is_busy = False
         self._watch: asyncio.TimerHandle | None = None
         self._writable = Waitable()
         self._write_paused = False
@@ -52,6 +60,10 @@ class Connection(asyncio.BufferedProtocol):
     @abstractmethod
     def handle(self, event: Event) -> None:
         """Do what an event asks for; called where the bytes arrive, so nothing may take long here."""
+
+    @abstractmethod
+    def under_way(self) -> object | None:
+        """What the peer is in the middle of sending, and we are waiting for; None if there is nothing."""
 
     @property
     def is_connected(self) -> bool:
@@ -118,11 +130,24 @@ class Connection(asyncio.BufferedProtocol):
         now = self._loop.time()
         due = now + self.limits.idle_seconds
         if self._waiting:
-            due = self._heard_at + self.limits.idle_seconds
+            # What the peer says does not count while it takes nothing of what we say.
+            stalled = self._writable in self._waiting
+            due = (self._stalled_at if stalled else self._heard_at) + self.limits.idle_seconds
             if now >= due:
-                self.break_off(TimedOut(next(iter(self._waiting.values()))))
+                self.break_off(TimedOut(self._waiting[self._writable] if stalled else next(iter(self._waiting.values()))))
+                return
+            if self._crawls(now):
+                self.break_off(TimedOut("a data set that hardly comes"))
                 return
         self._watch = self._loop.call_at(due, self._look_at_clock)
+
+    def _crawls(self, now: float) -> bool:
+        """Whether the data set that was under way when we last looked still is, and too little came since."""
+        then, received, stream = self._looked_at
+        self._looked_at = (now, self._received, self.under_way())
+        if stream is None or stream is not self.under_way():
+            return False
+        return self._received - received < self.limits.slowest_bytes_per_second * (now - then)
 
     # What asyncio calls -------------------------------------------------------------------------
 
@@ -137,10 +162,12 @@ class Connection(asyncio.BufferedProtocol):
         self.flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 # asyncio's signature; the hint is not needed
-        return _scratch.view
+        return _scratch.short_view if self._is_busy else _scratch.view
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._received += nbytes
         events = self.machine.receive(_scratch.view[:nbytes])
+        self._is_busy = len(events) > _MANY_EVENTS
         if events:
             # Whole PDUs count, single bytes do not: a peer cannot keep us waiting by one byte a second.
             self._heard_at = self._loop.time()
@@ -160,6 +187,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._write_paused = True
+        self._stalled_at = self._loop.time()
 
     def resume_writing(self) -> None:
         self._write_paused = False

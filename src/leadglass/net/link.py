@@ -50,6 +50,7 @@ class Link(Connection):
         self._filling: tuple[Inbox, Message] | None = None
         self._stream: DataSetStream | None = None
         self._message_id = 0
+        self._refusals_unread = 0
 
     @property
     def contexts(self) -> Mapping[int, Context]:
@@ -147,6 +148,10 @@ class Link(Connection):
 
     # Messages in --------------------------------------------------------------------------------
 
+    def under_way(self) -> object | None:
+        stream = self._stream
+        return stream if stream is not None and not stream.is_whole and not self._read_paused else None
+
     def expect(self, message_id: int, inbox: Inbox | None = None) -> Inbox:
         """Let responses to a request of ours go to `inbox`, or a new one, until `forget`."""
         found = Inbox(self) if inbox is None else inbox
@@ -228,11 +233,19 @@ class Link(Connection):
         if status is not None:
             # What came in the same bytes may have ended the association already, or asked to release it.
             if self.machine.may_send:
-                self.machine.send_message(context, dimse.refusal(command, status))
+                self._refuse_here(context, dimse.refusal(command, status))
             return None
         if isinstance(command, _CANCELLABLE):
             self._serving.add(command.message_id)
         return self.requests
+
+    def _refuse_here(self, context: Context, refusal: Command) -> None:
+        """Send a refusal that no service waits to send; a peer that reads none of them gets no more than it may have requests waiting."""
+        self._refusals_unread = self._refusals_unread + 1 if self._write_paused else 0
+        if self._refusals_unread > self.limits.max_waiting_messages:
+            self.break_off(Misbehaved("it goes on asking and reads no answer"))
+        else:
+            self.machine.send_message(context, refusal)
 
     def _refusal(self, context: Context, command: Command) -> int | None:
         """The status for a request that the negotiation does not allow; no service ever sees it."""

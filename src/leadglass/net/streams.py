@@ -53,6 +53,11 @@ class DataSetStream(Waitable):
         self._discarding = False
         self.received = 0
 
+    @property
+    def is_whole(self) -> bool:
+        """The last fragment has come, read or not."""
+        return self._ended
+
     def feed(self, fragment: bytes, *, is_last: bool) -> None:
         """The driver's side: one more fragment."""
         self._ended = is_last
