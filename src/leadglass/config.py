@@ -95,6 +95,14 @@ class DimseSection(_Section):
     max_associations: int = Field(default=200, ge=1)
     max_associations_per_address: int = Field(default=32, ge=1)
     """One broken modality must not take every place."""
+    max_associations_per_peer: int | None = Field(default=None, ge=1)
+    """As many as from one address, unless said: a stolen key must not take every place either, from wherever it comes."""
+    max_connections: int = Field(default=512, ge=1)
+    """Without an association: in the TLS handshake, silent, or being told no."""
+    max_connections_per_address: int = Field(default=64, ge=1)
+    """When all places are taken, whichever address has the most gives one up to a newcomer."""
+    handshake_timeout_seconds: float = Field(default=10.0, gt=0)
+    """For the TLS handshake, from the connection on."""
     idle_timeout_seconds: float = Field(default=60.0, gt=0)
     """A peer that went silent must not keep its place; modalities that pause longer open a new association."""
     artim_timeout_seconds: float = Field(default=15.0, gt=0)

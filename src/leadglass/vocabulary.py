@@ -58,3 +58,14 @@ class StoreResult(StrEnum):
     STORED = "stored"
     ALREADY_THERE = "already-there"
     CONFLICT = "conflict"
+
+
+class Refusal(StrEnum):
+    """Why a door refused somebody it knows, before an operation was reached."""
+
+    CALLED_TITLE = "called-title"
+    """He asked for another AE title than ours."""
+    SERVICE = "service"
+    """He proposed a service that was not given to him."""
+    NOT_UNDERSTOOD = "not-understood"
+    """What he asked could not be understood, or is nothing that we do."""

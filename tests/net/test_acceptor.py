@@ -66,8 +66,8 @@ class Stranger:
 
 
 @contextlib.asynccontextmanager
-async def stranger(acceptor: Acceptor) -> AsyncIterator[Stranger]:
-    reader, writer = await asyncio.open_connection(*acceptor.address)
+async def stranger(acceptor: Acceptor, source: str = "127.0.0.1") -> AsyncIterator[Stranger]:
+    reader, writer = await asyncio.open_connection(*acceptor.address, local_addr=(source, 0))
     try:
         yield Stranger(reader, writer)
     finally:

@@ -39,7 +39,7 @@ from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable
 from leadglass.trail import entries
 from leadglass.trail.entries import MAX_STUDIES, Entry
 from leadglass.trail.log import TrailLog
-from leadglass.vocabulary import Action, Door, Outcome
+from leadglass.vocabulary import Action, Door, Outcome, Refusal
 
 G = TypeVar("G", bound=Grant)
 
@@ -98,6 +98,10 @@ class Gate:
             self._denials.count(self._clock(), door, found)
             raise NotIdentified("not identified")
         return found
+
+    def refused(self, principal: Principal, door: Door, address: str, reason: Refusal) -> None:
+        """Count that somebody known was refused before he reached an operation; the trail tells it within two minutes."""
+        self._denials.count_known(self._clock(), door, principal.id, address, reason)
 
     def is_current(self, principal: Principal, door: Door, address: str) -> bool:
         """Whether he is still whom he was identified as, for doors that keep connections; admits him to nothing."""

@@ -15,7 +15,7 @@ from leadglass.archive.store import Deposit, Limits, Provenance
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.vault.vault import Counts
-from leadglass.vocabulary import Action, Door
+from leadglass.vocabulary import Action, Door, Refusal
 
 __all__ = [
     "Archive",
@@ -59,6 +59,10 @@ class Session:
     def may(self, action: Action) -> bool:
         """Whether the policy gives `action` for any study at all: for negotiation only, it grants nothing."""
         return self._gate.may(self.caller.principal, self.caller.door, action)
+
+    def refused(self, reason: Refusal) -> None:
+        """Count in the trail that the caller was refused by the door itself."""
+        self._gate.refused(self.caller.principal, self.caller.door, self.caller.address, reason)
 
     def is_current(self) -> bool:
         """Whether the caller is still who it was when it entered: not revoked, disabled, expired or elsewhere."""

@@ -129,6 +129,10 @@ listen = "127.0.0.1:2762"
 # unsafe_plaintext_listen = "127.0.0.1:104"     # no listener without TLS unless it is named here
 # max_associations = 200
 # max_associations_per_address = 32
+# max_associations_per_peer = 32                 # as many as from one address, unless it is set
+# max_connections = 512
+# max_connections_per_address = 64
+# handshake_timeout_seconds = 10.0
 # idle_timeout_seconds = 60.0
 # artim_timeout_seconds = 15.0
 

@@ -86,6 +86,10 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         max_associations=settings.dimse.max_associations,
         max_associations_per_address=settings.dimse.max_associations_per_address,
+        max_associations_per_peer=settings.dimse.max_associations_per_peer,
+        max_connections=settings.dimse.max_connections,
+        max_connections_per_address=settings.dimse.max_connections_per_address,
+        handshake_seconds=settings.dimse.handshake_timeout_seconds,
         idle_seconds=settings.dimse.idle_timeout_seconds,
         artim_seconds=settings.dimse.artim_timeout_seconds,
     )

@@ -71,15 +71,11 @@ class PeerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The answer to a request that is taken: the negotiated contexts, the coroutine that serves them, and whose association it is.
-
-    What one `peer` may have at once is limited; without a name it is the calling AE title's.
-    """
+    """The answer to a request that is taken: the negotiated contexts, and the coroutine that serves them."""
 
     negotiated: Negotiated
     serve: "Callable[[ServerAssociation], Awaitable[None]]"
     identity_response: bytes | None = None
-    peer: str | None = None
 
 
 Decision = Accept | Reject
@@ -317,7 +313,7 @@ class Acceptor:
                 decision = await self._decided(request, association.peer)
         association.raise_failure()
         if isinstance(decision, Accept):
-            if self._shares.has_room(whose, _peer(request, decision)):
+            if self._shares.has_room(whose, request.calling):
                 return decision
             decision = Reject.LOCAL_LIMIT_EXCEEDED
         association.machine.reject(decision.pdu)
@@ -326,8 +322,8 @@ class Acceptor:
 
     async def _serve(self, association: ServerAssociation, accept: Accept, whose: str) -> None:
         request = association.request
-        peer = _peer(request, accept)
-        self._shares.take(whose, peer)
+        # Whoever decided has made sure that the title is the peer's own.
+        self._shares.take(whose, request.calling)
         self.associations.add(association)
         try:
             association.machine.accept(_answer(request, accept, self._limits), accept.negotiated.contexts)
@@ -338,7 +334,7 @@ class Acceptor:
                 association.flush()
         finally:
             # What is over takes nobody's place, though the peer may still have to close.
-            self._shares.give_back(whose, peer)
+            self._shares.give_back(whose, request.calling)
             self.associations.discard(association)
 
     async def _decided(self, request: AssociateRequest, peer: PeerInfo) -> Decision:
@@ -370,10 +366,6 @@ async def serve(host: str, port: int, decide: Decide, *, tls: ssl.SSLContext | N
 def _end(connection: socket.socket, leave: Callable[[], None], _: object) -> None:
     connection.close()
     leave()
-
-
-def _peer(request: AssociateRequest, accept: Accept) -> str:
-    return request.calling if accept.peer is None else accept.peer
 
 
 def _answer(request: AssociateRequest, decision: Accept, limits: Limits) -> AssociateAccept:

@@ -13,11 +13,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from leadglass import logs
 from leadglass.access.identity import BearerToken
-from leadglass.archive.archive import Archive
+from leadglass.archive.archive import Archive, Session
 from leadglass.config import WebSection
-from leadglass.errors import LeadglassError, NotIdentified
+from leadglass.errors import BadInput, LeadglassError, NotIdentified
 from leadglass.net.workers import Workers
-from leadglass.vocabulary import Door
+from leadglass.vocabulary import Door, Refusal
 from leadglass.wire.dicomweb import qido, stow, wado
 from leadglass.wire.dicomweb.call import Call
 from leadglass.wire.dicomweb.problems import NOT_FOUND, SAFE_FIELDS, Answer, BadRequest, answer_to, refusal, response_to
@@ -51,6 +51,9 @@ class _Resource:
         except LeadglassError as error:
             if answer_to(error).status >= 500:
                 logs.fault("dicomweb request failed", error)
+            elif isinstance(error, BadInput):
+                session: Session = request.scope["leadglass.session"]
+                session.refused(Refusal.NOT_UNDERSTOOD)
             return response_to(error)
         except Exception as error:  # noqa: BLE001 # whatever it is, the caller learns nothing of it and the log where it was
             logs.fault("dicomweb request failed", error)

@@ -8,22 +8,24 @@ from leadglass import logs
 from leadglass.access.identity import Credentials, PeerCertificate, PlaintextPeer
 from leadglass.archive.archive import Archive, Session
 from leadglass.dicom import sopclasses
-from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Offer, negotiate
+from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Negotiated, Offer, negotiate
 from leadglass.dicom.dimse import EchoRequest, FindRequest, GetRequest, StoreRequest
-from leadglass.dicom.pdu import AssociateRequest
+from leadglass.dicom.pdu import AssociateRequest, ContextOutcome
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
-from leadglass.errors import LeadglassError, NotIdentified
+from leadglass.errors import BadInput, LeadglassError, NotIdentified
 from leadglass.net.acceptor import Accept, Acceptor, PeerInfo, Reject, ServerAssociation, serve
 from leadglass.net.limits import Limits
 from leadglass.net.streams import Message
 from leadglass.net.workers import Workers
-from leadglass.vocabulary import Action, Door
+from leadglass.vocabulary import Action, Door, Refusal
 from leadglass.wire.dimse import echo, find, get, store
 from leadglass.wire.dimse.call import Call
 from leadglass.wire.dimse.statuses import status_of
 
 _QUERY_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+_OURS = frozenset({sopclasses.VERIFICATION, sopclasses.STUDY_ROOT_FIND, sopclasses.STUDY_ROOT_GET, *sopclasses.STORAGE})
+"""The SOP classes of the services that we have, for whoever may use them."""
 
 
 async def _serve_call(call: Call) -> bool:
@@ -55,6 +57,14 @@ def _offer(session: Session, abstract_syntax: Uid) -> Offer | None:
         if takes or gives:
             return Offer(tuple(sopclasses.TRANSFER_SYNTAXES), as_scp=takes, as_scu=gives)
     return None
+
+
+def _was_denied(request: AssociateRequest, negotiated: Negotiated) -> bool:
+    """Whether a service that we have was asked for and not offered: to this caller, then."""
+    accepted = {each.abstract_syntax for each in negotiated.contexts}
+    unsupported = {each.id for each in negotiated.results if each.result == ContextOutcome.ABSTRACT_SYNTAX_NOT_SUPPORTED}
+    asked = {each.abstract_syntax for each in request.contexts if each.id in unsupported}
+    return not asked.isdisjoint(_OURS - accepted)
 
 
 class DimseDoor:
@@ -109,8 +119,12 @@ class DimseDoor:
         except NotIdentified:
             return Reject.CALLING_TITLE_NOT_RECOGNIZED
         if request.called != self._archive.aet:
+            session.refused(Refusal.CALLED_TITLE)
             return Reject.CALLED_TITLE_NOT_RECOGNIZED
-        return Accept(negotiate(request, partial(_offer, session)), partial(self._serve, session))
+        negotiated = negotiate(request, partial(_offer, session))
+        if _was_denied(request, negotiated):
+            session.refused(Refusal.SERVICE)
+        return Accept(negotiated, partial(self._serve, session))
 
     async def _serve(self, session: Session, association: ServerAssociation) -> None:
         self._sessions[association] = session
@@ -123,6 +137,7 @@ class DimseDoor:
     async def _answer(self, session: Session, association: ServerAssociation, message: Message) -> None:
         try:
             if not await _serve_call(Call(session, association, message, self._workers, self._archive.aet)):
+                session.refused(Refusal.NOT_UNDERSTOOD)
                 await association.refuse(message, Status.UNRECOGNIZED_OPERATION)
         except LeadglassError as error:
             if association.failure is not None:
@@ -130,5 +145,8 @@ class DimseDoor:
                 return
             if status_of(error) is Status.PROCESSING_FAILURE:
                 logs.fault("dimse", error)
+            if isinstance(error, BadInput) and not isinstance(message.command, StoreRequest):
+                # A store that came to nothing is in the trail already, as a store.
+                session.refused(Refusal.NOT_UNDERSTOOD)
             await association.refuse(message, status_of(error))
         await asyncio.sleep(0)
