@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadglass.errors import Damaged, SealBroken
-from leadglass.vault.journal import RECORD_SIZE, Conflict, ConflictKind, Journal, decode_conflict, encode_conflict
+from leadglass.vault.journal import RECORD_SIZE, Conflict, ConflictKind, Journal, decode_record, encode_record
 
 VECTOR = Path(__file__).parents[1] / "vectors" / "seal" / "journal-v1.bin"
 ARCHIVE, KEY = b"archive id 16 by", b"J" * 32
@@ -24,7 +24,7 @@ def journal_at(path: Path) -> Journal:
 
 @given(CONFLICTS)
 def test_records_round_trip(conflict: Conflict) -> None:
-    assert decode_conflict(encode_conflict(conflict)) == conflict
+    assert decode_record(encode_record(conflict)) == conflict
 
 
 def test_what_is_appended_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -75,6 +75,6 @@ def test_a_journal_of_version_1_opens_for_ever(tmp_path: Path) -> None:
 
 
 def test_an_unknown_record_is_not_passed_over() -> None:
-    plain = encode_conflict(THREE[0]).replace(b'"record":"conflict"', b'"record":"deletion"')
+    plain = encode_record(THREE[0]).replace(b'"record":"conflict"', b'"record":"deletion"')
     with pytest.raises(SealBroken, match="does not know"):
-        decode_conflict(plain)
+        decode_record(plain)

@@ -20,6 +20,7 @@ from leadglass.access.grant import (
     FindGrant,
     GetGrant,
     Grant,
+    SettleGrant,
     StoreGrant,
     TrailGrant,
 )
@@ -43,15 +44,15 @@ from leadglass.vocabulary import Action, Door, Outcome, Refusal
 
 G = TypeVar("G", bound=Grant)
 
-TAKES: Mapping[Door, type[Credentials]] = MappingProxyType(
+TAKES: Mapping[Door, tuple[type[Credentials], ...]] = MappingProxyType(
     {
-        Door.DIMSE: PeerCertificate,
-        Door.DIMSE_PLAINTEXT: PlaintextPeer,
-        Door.DICOMWEB: BearerToken,
-        Door.CONTROL: LocalUser,
+        Door.DIMSE: (PeerCertificate,),
+        Door.DIMSE_PLAINTEXT: (PlaintextPeer,),
+        Door.DICOMWEB: (BearerToken,),
+        Door.CONTROL: (LocalUser, BearerToken),
     }
 )
-"""What each door believes; shown anything else, it knows nobody."""
+"""What each door believes; shown anything else, it knows nobody. At the control socket the local user may show the token of a person."""
 
 IMAGES = frozenset({Action.STORE, Action.FIND, Action.GET})
 OFFERS: Mapping[Door, frozenset[Action]] = MappingProxyType(
@@ -59,10 +60,10 @@ OFFERS: Mapping[Door, frozenset[Action]] = MappingProxyType(
         Door.DIMSE: IMAGES | {Action.ECHO, Action.MOVE},
         Door.DIMSE_PLAINTEXT: frozenset({Action.ECHO, Action.STORE}),
         Door.DICOMWEB: IMAGES,
-        Door.CONTROL: frozenset({Action.ADMINISTER, Action.READ_TRAIL, Action.STORE}),
+        Door.CONTROL: frozenset({Action.ADMINISTER, Action.READ_TRAIL, Action.STORE, Action.SETTLE, Action.GET}),
     }
 )
-"""What each door is for, whatever a policy says: no image leaves by the plaintext door or by the control socket."""
+"""What each door is for, whatever a policy says: nothing leaves by the plaintext door, by the control socket only values of conflicts."""
 
 
 def _entered_by(principal: Principal, door: Door) -> bool:
@@ -75,7 +76,7 @@ def _entered_by(principal: Principal, door: Door) -> bool:
         case Door.DICOMWEB:
             return principal.kind is Kind.TOKEN
         case Door.CONTROL:
-            return principal.kind is Kind.LOCAL
+            return principal.kind in {Kind.LOCAL, Kind.TOKEN}
 
 
 class Gate:
@@ -130,6 +131,11 @@ class Gate:
         self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
     ) -> GetGrant:
         return self._admit(GetGrant, principal, door, address, studies, detail)
+
+    def admit_settle(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> SettleGrant:
+        return self._admit(SettleGrant, principal, door, address, studies, detail)
 
     def admit_administer(
         self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING

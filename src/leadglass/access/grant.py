@@ -132,6 +132,12 @@ class GetGrant(Grant):
     action = Action.GET
 
 
+class SettleGrant(Grant):
+    """To be told of conflicts in the studies that `visible` admits, without their values, and to settle them."""
+
+    action = Action.SETTLE
+
+
 class AdministerGrant(Grant):
     """To change people, peers, tokens, keys or the policy."""
 

@@ -301,6 +301,7 @@ class Administration:
                 "blobs": counts.blobs,
                 "read_whole": next(whole),
                 "instances": counts.instances,
+                "open_conflicts": self._hold.vault.open_conflicts(),
                 "entries": trail.size,
                 "problems": problems,
             }

@@ -7,19 +7,23 @@ one operation does the work under that grant; the outcome is written when it end
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from leadglass.access.identity import Credentials, Principal
+from leadglass.access.identity import BearerToken, Credentials, Principal
 from leadglass.archive.administration import Administration, NewPeer, Parts
+from leadglass.archive.conflicts import Conflicts
 from leadglass.archive.fetch import Fetched, FetchedObject
 from leadglass.archive.find import Found, Record
 from leadglass.archive.store import Deposit, Limits, Provenance
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
+from leadglass.vault.journal import ConflictKind
 from leadglass.vault.vault import Counts
 from leadglass.vocabulary import Action, Door, Refusal
 
 __all__ = [
     "Archive",
     "Caller",
+    "ConflictKind",
+    "Conflicts",
     "Deposit",
     "Fetched",
     "FetchedObject",
@@ -95,6 +99,16 @@ class Session:
         return Deposit(grant, self._vault, transfer_syntax, provenance, self._limits)
 
     @property
+    def conflicts(self) -> Conflicts:
+        """What was put aside: each call asks the gate for itself."""
+        return Conflicts(self._gate, self._vault, self.caller.principal, self.caller.door, self.caller.address)
+
+    def acting_for(self, token: str) -> "Session":
+        """A session for whoever made the token, of a caller who holds it at the same door; raises `NotIdentified`."""
+        principal = self._gate.identify(self.caller.door, BearerToken(token))
+        return Session(self._parts, Caller(principal, self.caller.door, self.caller.address), self._limits)
+
+    @property
     def administration(self) -> Administration:
         """People, peers, tokens, keys, the trail: each call asks the gate for itself."""
         return Administration(self._parts, self.caller.principal, self.caller.door, self.caller.address)
@@ -116,6 +130,10 @@ class Archive:
     def counts(self) -> Counts:
         """How much the archive holds; for whoever owns its HOME."""
         return self._parts.vault.counts()
+
+    def open_conflicts(self) -> int:
+        """How many conflicts nobody has settled; for whoever owns its HOME."""
+        return self._parts.vault.open_conflicts()
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after every change of people, peers or tokens, in the thread that made it; gives the way to stop that."""

@@ -68,6 +68,8 @@ def serve(home: Home, doors: Doors, ready: Callable[[Listening], None]) -> None:
             logs.event(logging.WARNING, f"unsafe setting: {weakness}")
         if doors.unsafe_plaintext is not None:
             logs.event(logging.WARNING, "unsafe setting: --unsafe-dimse-plaintext: what its peers send crosses the network unencrypted")
+        if count := archive.archive.open_conflicts():
+            logs.event(logging.WARNING, f"{count} conflicts are open: `leadglass conflicts list` shows them")
         _renew_if_due(archive)
         archive.archive.started()
         try:

@@ -205,11 +205,11 @@ def user_disable(home: HomeArgument, name: Annotated[str, typer.Argument(metavar
 def token_create(
     home: HomeArgument,
     user_name: Annotated[str, typer.Option("--user", metavar="NAME", help="Whose token it is: it can never do more than this user.")],
-    may: Annotated[str, typer.Option(metavar="find,get,store", help="What it is for: one or more of these.")],
+    may: Annotated[str, typer.Option(metavar="find,get,store,settle", help="What it is for: one or more of these.")],
     days: Annotated[int, typer.Option(metavar="N", help="Days until it ends.", min=1, max=366)] = 30,
 ) -> None:
     """Make a token and print it, alone and once; use it as `Authorization: Bearer TOKEN`."""
-    actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET})
+    actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET, Action.SETTLE})
     with operator(Home(home)) as owner:
         made = owner.one("token-create", user=user_name, may=actions, days=days)
     console.out(made["token"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from leadglass.dicom.content import content_digest
 from leadglass.errors import BadInput, Damaged, KeyUnavailable, NoRoom, StorageFailed
-from leadglass.vault.journal import Conflict, ConflictKind
+from leadglass.vault.journal import Conflict, ConflictKind, Standing, State
 from leadglass.vault.rows import Entry, patient_id_of
 from leadglass.vault.sealedblob import Ending, finish_blob, start_blob, unseal_blob
 from leadglass.vocabulary import StoreResult
@@ -156,15 +156,17 @@ class Deposit:
 
     def _keep_once(self, kind: ConflictKind, first: bytes, ending: Ending) -> StoreResult:
         """Put the object aside, unless it equals what is served or was put aside already."""
-        index, instance = self._holdings.index, self._header.instance
-        place = index.place(instance)
-        if place is not None and self._equals(place):
-            return StoreResult.ALREADY_THERE
-        if not any(self._equals(aside) for aside in index.aside(instance)):
-            self._put_aside(kind, first, ending)
+        digest = self._digest()
+        if digest is not None:
+            place = self._holdings.index.place(self._header.instance)
+            if place is not None and self._digest_at(place) == digest:
+                return StoreResult.ALREADY_THERE
+            if self._is_aside(digest):
+                return StoreResult.CONFLICT
+        self._put_aside(kind, first, ending, digest)
         return StoreResult.CONFLICT
 
-    def _put_aside(self, kind: ConflictKind, first: bytes, ending: Ending) -> None:
+    def _put_aside(self, kind: ConflictKind, first: bytes, ending: Ending, digest: bytes | None) -> None:
         holdings = self._holdings
         with holdings.landing():
             place = self._writer.commit()
@@ -174,7 +176,7 @@ class Deposit:
                 holdings.journal.append(conflict)
                 # Durable from here on: should the index refuse, the next start tells it.
                 with suppress(NoRoom, StorageFailed):
-                    holdings.index.put_aside(conflict, place, self._header.instance)
+                    holdings.index.put_aside(Standing(conflict, State.OPEN, 0), place, self._header, digest)
 
             self._index_or_remove(place, note)
 
@@ -186,15 +188,33 @@ class Deposit:
             self._holdings.blobs.remove(place)
             raise
 
-    def _equals(self, place: BlobPlace) -> bool:
-        """Whether the object stored there says the same: by its elements, whatever its transfer syntax and its encoding of lengths."""
+    def _is_aside(self, digest: bytes) -> bool:
+        """Whether an object that says the same is kept aside already; each one there is read at most once, not for every store."""
+        index, instance = self._holdings.index, self._header.instance
+        with index.asides() as asides:
+            unread = asides.unread(instance)
+        for place in unread:
+            theirs = self._digest_at(place)
+            if theirs is not None:
+                with index.asides() as asides:
+                    asides.note_digest(place.blob_id, theirs)
+        with index.asides() as asides:
+            return asides.holds(instance, digest)
+
+    def _digest(self) -> bytes | None:
+        """What this object says: by its elements, whatever its transfer syntax and its encoding of lengths."""
         mine = self._writer.reread()
         try:
             descriptor, _, reader = unseal_blob(self._holdings.keys, mine, self._writer.blob_id)
-            with self._holdings.open_place(place) as stored:
-                theirs = content_digest(stored.reader, stored.descriptor.transfer_syntax)
-                return content_digest(reader, descriptor.transfer_syntax) == theirs
+            return content_digest(reader, descriptor.transfer_syntax)
         except (Damaged, KeyUnavailable, BadInput):
-            return False
+            return None
         finally:
             mine.close()
+
+    def _digest_at(self, place: BlobPlace) -> bytes | None:
+        try:
+            with self._holdings.open_place(place) as stored:
+                return content_digest(stored.reader, stored.descriptor.transfer_syntax)
+        except (Damaged, KeyUnavailable, BadInput):
+            return None
