@@ -1,4 +1,4 @@
-"""Differences: two data sets of any bytes; nothing is told exactly where the content is the same, and a data set never differs from itself."""
+"""Differences: what has another content is told, and a data set never differs from itself, whatever its bytes."""
 
 import io
 

@@ -174,7 +174,7 @@ def test_a_damaged_object_is_not_accepted_and_can_be_rejected(archive: Archive) 
 
 def test_many_versions_are_not_read_again_for_each_further_one(archive: Archive) -> None:
     """Each store reads what is served and itself, whatever lies aside (F15): the time for the last is that for the first."""
-    reads = []
+    reads: list[object] = []
     holdings = archive.vault._holdings  # noqa: SLF001 - counts what is opened
     archive.store(data_set())
     versions = [data_set(bytes([number]) * 64) for number in range(1, 31)]
