@@ -15,7 +15,7 @@ from leadglass.archive.rows import Row, time_text
 from leadglass.dicom.differences import Difference, Differences
 from leadglass.dicom.pixeldifferences import PixelComparison
 from leadglass.dicom.uid import Uid
-from leadglass.errors import BadInput, Damaged, KeyUnavailable, NotAllowed, WrongUsage
+from leadglass.errors import WrongUsage
 from leadglass.vault.asides import Wanted
 from leadglass.vault.contenders import Contender
 from leadglass.vault.journal import ConflictKind, State, Verdict
@@ -38,7 +38,7 @@ class Conflicts:
         self._who = (principal, door, address)
 
     def list(self, *, kind: ConflictKind | None, study: Uid | None, settled: bool) -> Iterator[Row]:
-        """Those that are open, or all that there ever were, oldest first among what is read together."""
+        """Those that are open, or all that there ever were."""
         with self._gate.admit_settle(*self._who, detail={"verb": "conflicts-list"}) as grant:
             studies: set[str] = set()
             count = 0
@@ -56,7 +56,7 @@ class Conflicts:
         with ExitStack() as undo:
             grant = undo.enter_context(self._gate.admit_settle(*self._who, detail={"verb": "conflicts-show", "conflict": _spelt(conflict)}))
             found = self._one(grant, conflict)
-            studies = sorted({found.row.study, *([found.served_study] if found.served_study else [])})
+            studies = _studies(found)
             sight = self._sight(found)
             if sight is not None:
                 undo.enter_context(sight)
@@ -82,17 +82,17 @@ class Conflicts:
         return self._settle(conflict, Verdict.REJECTED, again=again)
 
     def _settle(self, conflict: str, verdict: Verdict, *, again: bool) -> Row:
+        # Two requests in the trail: only the second can name the study in its intent, which is durable before anything is changed.
+        with self._gate.admit_settle(*self._who, detail={"verb": "conflicts-look", "conflict": _spelt(conflict)}) as looking:
+            found = self._one(looking, conflict)
+            looking.settle(Outcome.DONE, studies=_studies(found), count=1)
         verb = "conflicts-accept" if verdict is Verdict.ACCEPTED else "conflicts-reject"
-        with self._gate.admit_settle(*self._who, detail={"verb": verb, "conflict": _spelt(conflict)}) as grant:
-            found = self._one(grant, conflict)
+        with self._gate.admit_settle(*self._who, studies=_studies(found), detail={"verb": verb, "conflict": _id(found)}) as grant:
+            # The policy may be another one meanwhile, and what is served another object.
+            found = self._one(grant, found.row.place.blob_id.hex())
             settle = self._vault.accept if verdict is Verdict.ACCEPTED else self._vault.reject
-            studies = sorted({found.row.study, *([found.served_study] if found.served_study else [])})
-            try:
-                settle(found.row, grant.intent, again=again)
-            except (NotAllowed, Damaged, KeyUnavailable, BadInput):
-                grant.settle(Outcome.REFUSED, studies=studies)
-                raise
-            grant.settle(Outcome.DONE, studies=studies, count=1, detail={"result": verdict.value})
+            settle(found.row, grant.intent, again=again)
+            grant.settle(Outcome.DONE, studies=_studies(found), count=1, detail={"result": verdict.value})
             return {**_row(found), "state": verdict.value, "replaced": found.served is not None and verdict is Verdict.ACCEPTED}
 
     def _one(self, grant: SettleGrant, conflict: str) -> Contender:
@@ -110,8 +110,7 @@ class Conflicts:
         """The right to be shown values, if the caller has it for both sides."""
         if not self._gate.may(self._who[0], self._who[1], Action.GET):
             return None
-        studies = {found.row.study, *([found.served_study] if found.served_study else [])}
-        grant = self._gate.admit_get(*self._who, studies=sorted(studies), detail={"verb": "conflicts-show", "conflict": _id(found)})
+        grant = self._gate.admit_get(*self._who, studies=_studies(found), detail={"verb": "conflicts-show", "conflict": _id(found)})
         if self._vault.may_know(found, grant.visible):
             return grant
         grant.settle(Outcome.DONE)
@@ -142,6 +141,10 @@ def _spelt(conflict: str) -> str:
 
 def _id(found: Contender) -> str:
     return found.row.place.blob_id.hex()[:ID_DIGITS]
+
+
+def _studies(found: Contender) -> list[str]:
+    return sorted({found.row.study, *([found.served_study] if found.served_study else [])})
 
 
 def _row(found: Contender) -> Row:

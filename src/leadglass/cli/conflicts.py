@@ -41,7 +41,8 @@ def list_command(
 ) -> None:
     """List what is in conflict, by UIDs: no value of a patient is shown."""
     with operator(Home(home)) as owner:
-        rows = owner.rows("conflicts-list", token=_token(token_file), kind=kind, study=study, settled=settled)
+        found = owner.rows("conflicts-list", token=_token(token_file), kind=kind, study=study, settled=settled)
+        rows = sorted(found, key=lambda row: (str(row["since"]), str(row["id"])))
         columns = ["id", "kind", "state", "since", "from", "study", "instance"]
         print_rows(rows, columns, as_json=as_json, empty="no conflicts" if settled else "no open conflicts")
 
@@ -80,7 +81,7 @@ def _print_difference(row: Mapping[str, object]) -> None:
 
 def _print_pixels(row: Mapping[str, object]) -> None:
     frames = "" if row["differing_frames"] is None else f", {row['differing_frames']} frames differ"
-    say(f"pixels: {'equal' if row['equal'] else f'not equal{frames}'}")
+    say(f"pixels, as they lie: {'equal' if row['equal'] else f'not equal{frames}'}")
     for side in ("first", "other"):
         seen = row.get(side)
         if isinstance(seen, Mapping):
