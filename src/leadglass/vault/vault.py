@@ -73,7 +73,11 @@ class Vault:
         blobs = FolderBlobs(home / "blobs", Room(home, reserve_bytes))
         blobs.sweep()
         vault = cls(home, Holdings(keys, blobs, Index.open(_index_path(home), keys.named("index")), journal))
-        vault.reconcile()
+        try:
+            vault.reconcile()
+        except BaseException:
+            vault.close()
+            raise
         return vault
 
     @staticmethod
