@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from leadglass.access.identity import Credentials, Principal
-from leadglass.archive.administration import Administration, NewPeer, Parts
+from leadglass.archive.administration import Administration, Parts
 from leadglass.archive.fetch import Fetched, FetchedObject
 from leadglass.archive.find import Found, Record
+from leadglass.archive.proofs import NewPeer, NewProof
 from leadglass.archive.store import Deposit, Limits, Provenance
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
@@ -26,6 +27,7 @@ __all__ = [
     "Found",
     "Limits",
     "NewPeer",
+    "NewProof",
     "Parts",
     "Provenance",
     "Record",

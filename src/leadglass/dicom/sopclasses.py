@@ -1,8 +1,11 @@
 """The SOP classes and transfer syntaxes that leadglass knows by name (PS3.4 annexes B and C, PS3.6 annex A)."""
 
+from collections.abc import Iterable
+
 from pydicom._uid_dict import UID_dictionary
 
 from leadglass.dicom.uid import Uid
+from leadglass.errors import ConfigurationError
 
 VERIFICATION = Uid("1.2.840.10008.1.1")
 
@@ -17,6 +20,7 @@ FIND = frozenset({PATIENT_ROOT_FIND, STUDY_ROOT_FIND})
 GET = frozenset({PATIENT_ROOT_GET, STUDY_ROOT_GET})
 MOVE = frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE})
 
+DICOM_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 _STORAGE_ELSEWHERE = frozenset(
     {
@@ -39,6 +43,21 @@ STORAGE: dict[Uid, str] = {
     if uid in _STORAGE_ELSEWHERE or (uid.startswith(_STORAGE_ROOT) and "Storage" in name)
 }
 """Every Storage SOP class of PS3.4 B.5, the retired ones too, with its name."""
+
+
+def storage_with(additional: Iterable[str]) -> frozenset[Uid]:
+    """Every Storage SOP class, these private ones too; ConfigurationError for what cannot be one."""
+    added = [Uid(text) for text in additional]
+    for uid in added:
+        if uid in STORAGE:
+            raise ConfigurationError(f"{uid} is {STORAGE[uid]}, which is stored already; leave it out")
+        if uid in UID_dictionary:
+            name, kind, *_ = UID_dictionary[uid]
+            raise ConfigurationError(f"{uid} is {name} ({kind}), which is no Storage SOP class")
+        if uid.startswith(DICOM_ROOT):
+            raise ConfigurationError(f"{uid} is in no edition of PS3.6 that this leadglass knows; a private SOP class has its owner's root")
+    return frozenset(STORAGE).union(added)
+
 
 TRANSFER_SYNTAXES: frozenset[Uid] = frozenset(
     Uid(uid)
