@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from leadglass.errors import NotIdentified
@@ -93,11 +94,19 @@ class Principal:
         return replace(peer, id=f"{self.id}+{peer.id}", user=self)
 
 
+def parse_certificate(certificate: bytes) -> x509.Certificate:
+    """The certificate in `certificate` (DER), whoever it came from; raises `NotIdentified` if it is none."""
+    try:
+        return x509.load_der_x509_certificate(certificate)
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
+        raise NotIdentified("not identified") from None
+
+
 def spki_pin(certificate: bytes) -> str:
     """SHA-256 in hex of the public key (SubjectPublicKeyInfo) in a certificate (DER); raises `NotIdentified` if it is none."""
     try:
-        key = x509.load_der_x509_certificate(certificate).public_key()
+        key = parse_certificate(certificate).public_key()
         encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise NotIdentified("not identified") from None
     return hashlib.sha256(encoded).hexdigest()

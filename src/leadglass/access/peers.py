@@ -7,12 +7,11 @@ from functools import lru_cache
 from typing import Any, Self, TypeAlias
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from leadglass.access.clock import NANOSECONDS, Clock
 from leadglass.access.grant import AdministerGrant
-from leadglass.access.identity import spki_pin
+from leadglass.access.identity import parse_certificate, spki_pin
 from leadglass.access.sealed import SealedFile
 from leadglass.access.table import Table
 from leadglass.access.vouchers import Shown, Voucher, utc
@@ -103,8 +102,8 @@ class Peer:
     def identified_by(self, certificate: bytes, now: int, chain: tuple[bytes, ...] = ()) -> bool:
         """Whether a server that shows this certificate (DER), with this chain, is this peer: its key or its CA's word for a TLS server."""
         try:
-            parsed, pin = x509.load_der_x509_certificate(certificate), spki_pin(certificate)
-        except (NotIdentified, ValueError, UnsupportedAlgorithm):
+            parsed, pin = parse_certificate(certificate), spki_pin(certificate)
+        except NotIdentified:
             return False
         if self.revoked or pin in self.barred or not parsed.not_valid_before_utc <= utc(now) <= parsed.not_valid_after_utc:
             return False

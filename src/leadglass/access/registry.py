@@ -8,9 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-
 from leadglass.access.accounts import Accounts
 from leadglass.access.clock import Clock
 from leadglass.access.identity import (
@@ -22,6 +19,7 @@ from leadglass.access.identity import (
     PlaintextPeer,
     Principal,
     UserToken,
+    parse_certificate,
     spki_pin,
 )
 from leadglass.access.peers import ALONE, UNPROVEN, Peer, Peers
@@ -185,8 +183,8 @@ class Registry:
     def _peer_by_key(self, given: PeerCertificate) -> Recognised:
         try:
             pin = spki_pin(given.certificate)
-            certificate = x509.load_der_x509_certificate(given.certificate)
-        except (NotIdentified, ValueError, UnsupportedAlgorithm):
+            certificate = parse_certificate(given.certificate)
+        except NotIdentified:
             return Stranger.NOT_A_CERTIFICATE
         now = self._clock()
         if not certificate.not_valid_before_utc <= utc(now) <= certificate.not_valid_after_utc:

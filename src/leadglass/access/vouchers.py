@@ -21,9 +21,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
 from leadglass.access.clock import NANOSECONDS
-from leadglass.access.identity import spki_pin
+from leadglass.access.identity import parse_certificate, spki_pin
 from leadglass.access.subject import Names, SubjectRule, names_of
-from leadglass.errors import WrongUsage
+from leadglass.errors import NotIdentified, WrongUsage
 
 MAX_CERTIFICATES: Final = 8
 """In a CA's file, and of what a peer sends beside its own."""
@@ -46,8 +46,8 @@ class Shown:
         sent = []
         for encoded in chain[:MAX_CERTIFICATES]:
             try:
-                sent.append(x509.load_der_x509_certificate(encoded))
-            except ValueError:
+                sent.append(parse_certificate(encoded))
+            except NotIdentified:
                 continue
         return cls(certificate, tuple(sent), names_of(certificate))
 
@@ -118,7 +118,7 @@ class Voucher:
             raise WrongUsage("the file given with --ca is over 64 KiB; it holds one CA and its intermediates")
         try:
             found = x509.load_pem_x509_certificates(pem.encode())
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise WrongUsage(
                 "the file given with --ca is not certificates in PEM; `openssl x509 -in FILE -out FILE.pem` makes it so"
             ) from None
