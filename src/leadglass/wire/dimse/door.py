@@ -25,8 +25,8 @@ from leadglass.wire.dimse.call import Call
 from leadglass.wire.dimse.statuses import status_of
 
 _QUERY_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
-_OURS = frozenset({sopclasses.VERIFICATION, sopclasses.STUDY_ROOT_FIND, sopclasses.STUDY_ROOT_GET, *sopclasses.STORAGE})
-"""The SOP classes of the services that we have, for whoever may use them."""
+_OURS = frozenset({sopclasses.VERIFICATION, sopclasses.STUDY_ROOT_FIND, sopclasses.STUDY_ROOT_GET})
+"""The SOP classes of the services that we have beside storage, for whoever may use them."""
 
 
 async def _serve_call(call: Call) -> bool:
@@ -60,12 +60,12 @@ def _offer(session: Session, storage: frozenset[Uid], abstract_syntax: Uid) -> O
     return None
 
 
-def _was_denied(request: AssociateRequest, negotiated: Negotiated) -> bool:
+def _was_denied(request: AssociateRequest, negotiated: Negotiated, storage: frozenset[Uid]) -> bool:
     """Whether a service that we have was asked for and not offered: to this caller, then."""
     accepted = {each.abstract_syntax for each in negotiated.contexts}
     unsupported = {each.id for each in negotiated.results if each.result == ContextOutcome.ABSTRACT_SYNTAX_NOT_SUPPORTED}
     asked = {each.abstract_syntax for each in request.contexts if each.id in unsupported}
-    return not asked.isdisjoint(_OURS - accepted)
+    return any(each in _OURS or each in storage for each in asked - accepted)
 
 
 def _user_token(identity: UserIdentity | None) -> UserToken | None:
@@ -158,7 +158,7 @@ class DimseDoor:
             return Reject.CALLED_TITLE_NOT_RECOGNIZED
         asked = user is not None and request.user.identity is not None and request.user.identity.response_requested
         negotiated = negotiate(request, partial(_offer, session, self._storage))
-        if _was_denied(request, negotiated):
+        if _was_denied(request, negotiated, self._storage):
             session.refused(Refusal.SERVICE)
         # That there is a response is the response: what it holds is for tickets and assertions (PS3.7 Table D.3-15).
         return Accept(negotiated, partial(self._serve, session), b"" if asked else None)
