@@ -62,6 +62,7 @@ def _host_text(text: str) -> str:
 
 ListenText = Annotated[str, AfterValidator(_address_text)]
 HostText = Annotated[str, AfterValidator(_host_text)]
+UidText = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)+$", max_length=64)]
 
 
 class _Section(BaseModel):
@@ -107,6 +108,8 @@ class DimseSection(_Section):
     """A peer that went silent must not keep its place; modalities that pause longer open a new association."""
     artim_timeout_seconds: float = Field(default=15.0, gt=0)
     """How long whoever connected may take to ask for an association (the ARTIM timer of PS3.8)."""
+    additional_storage_classes: list[UidText] = Field(default=[], max_length=1000)
+    """Private SOP classes that are stored like those of PS3.4 B.5: nothing unknown is taken unless somebody says what it is."""
 
 
 class WebSection(_Section):

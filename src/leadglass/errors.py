@@ -5,6 +5,7 @@ LeadglassError                  exit 3: our fault, unless a branch below says ot
 │   └── ConfigurationError          leadglass.toml, policy.toml or a scope file
 ├── Refused                     exit 1: an answer, not a fault
 │   ├── NotIdentified               nobody we know; a door says nothing more than that
+│   │   └── UserNotIdentified           a peer that we know, and with it a token that is nobody's
 │   ├── NotAllowed                  known, but the policy does not give this
 │   ├── HomeInUse                   another process owns HOME
 │   └── OutOfScope                  the survey's scope does not name it
@@ -52,6 +53,10 @@ class Refused(LeadglassError):
 
 
 class NotIdentified(Refused):
+    pass
+
+
+class UserNotIdentified(NotIdentified):
     pass
 
 

@@ -25,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from leadglass.access.clock import NANOSECONDS, Clock
 from leadglass.access.grant import AdministerGrant
+from leadglass.access.identity import spki_pin
 from leadglass.access.secret import Secret
 from leadglass.durable import make_folder, replace_file
 from leadglass.errors import Damaged, SealBroken, WrongUsage
@@ -168,6 +169,11 @@ class Authority:
         encryption = BestAvailableEncryption(self.server_key_password.reveal_bytes())
         replace_file(self.server_key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
         replace_file(self.server_certificate, certificate.public_bytes(Encoding.PEM))
+
+    @property
+    def pin(self) -> str:
+        """The pin of the CA's own key."""
+        return spki_pin(x509.load_pem_x509_certificate(self.ca_file.read_bytes()).public_bytes(Encoding.DER))
 
     def server_expires(self) -> int:
         """When the server's certificate ends, in nanoseconds since 1970."""

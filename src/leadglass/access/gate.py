@@ -34,9 +34,9 @@ from leadglass.access.identity import (
     Principal,
 )
 from leadglass.access.policy import Policy, decide
-from leadglass.access.registry import PLAINTEXT, Registry, Stranger
+from leadglass.access.registry import OF_USERS, PLAINTEXT, Registry, Stranger
 from leadglass.dicom.predicate import StudyPredicate
-from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable
+from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable, UserNotIdentified
 from leadglass.trail import entries
 from leadglass.trail.entries import MAX_STUDIES, Entry
 from leadglass.trail.log import TrailLog
@@ -66,13 +66,17 @@ OFFERS: Mapping[Door, frozenset[Action]] = MappingProxyType(
 """What each door is for, whatever a policy says: nothing leaves by the plaintext door, by the control socket only values of conflicts."""
 
 
+_WITH_USERS = frozenset({Door.DIMSE, Door.DIMSE_PLAINTEXT})
+"""Where a person comes by a peer, and a wrong token is told from a wrong peer: its sender has proved who it is."""
+
+
 def _entered_by(principal: Principal, door: Door) -> bool:
     """Whether this door identifies such principals: who came in without TLS does not go on where TLS is asked for."""
     match door:
         case Door.DIMSE:
             return principal.kind is Kind.PEER and principal.credential != PLAINTEXT
         case Door.DIMSE_PLAINTEXT:
-            return principal.kind is Kind.PEER and principal.credential == PLAINTEXT
+            return principal.kind is Kind.PEER and principal.credential == PLAINTEXT and principal.user is None
         case Door.DICOMWEB:
             return principal.kind is Kind.TOKEN
         case Door.CONTROL:
@@ -91,13 +95,16 @@ class Gate:
         self._untold: deque[Entry] = deque()
 
     def identify(self, door: Door, credentials: Credentials) -> Principal:
-        """Who shows these credentials at this door; raises `NotIdentified`, which says nothing more, and counts it."""
+        """Who shows these credentials at this door; raises `NotIdentified`, which says nothing more, and counts it.
+
+        `UserNotIdentified` where it is the person whom nobody knows, not the peer.
+        """
         self._catch_up()
         fits = isinstance(credentials, TAKES[door])
         found = self._registry.recognise(credentials) if fits else Stranger.WRONG_DOOR
         if isinstance(found, Stranger):
             self._denials.count(self._clock(), door, found)
-            raise NotIdentified("not identified")
+            raise UserNotIdentified("not identified") if door in _WITH_USERS and found in OF_USERS else NotIdentified("not identified")
         return found
 
     def refused(self, principal: Principal, door: Door, address: str, reason: Refusal) -> None:
@@ -110,7 +117,15 @@ class Gate:
 
     def may(self, principal: Principal, door: Door, action: Action) -> bool:
         """Whether the policy gives `action` for any study at all, for negotiation only: it grants nothing and leaves no entry."""
-        return action in OFFERS[door] and _entered_by(principal, door) and decide(self._policy, principal, action) is not None
+        return action in OFFERS[door] and _entered_by(principal, door) and self._visible(principal, action) is not None
+
+    def _visible(self, principal: Principal, action: Action) -> StudyPredicate | None:
+        """The studies about which he may; of a person at a peer, what both may. To be told that we are here is the peer's alone."""
+        visible = decide(self._policy, principal, action)
+        if visible is None or principal.user is None or action is Action.ECHO:
+            return visible
+        persons = decide(self._policy, principal.user, action)
+        return None if persons is None else visible & persons
 
     def admit_echo(
         self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
@@ -154,7 +169,7 @@ class Gate:
         current = self._registry.current(principal, address)
         visible: StudyPredicate | None = None
         if isinstance(current, Principal) and action in OFFERS[door] and _entered_by(principal, door):
-            visible = decide(self._policy, current, action)
+            visible = self._visible(current, action)
         entry = Entry(
             self._clock(),
             entries.Kind.INTENT if visible is not None else entries.Kind.DENIED,

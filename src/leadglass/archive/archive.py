@@ -7,11 +7,12 @@ one operation does the work under that grant; the outcome is written when it end
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from leadglass.access.identity import BearerToken, Credentials, Principal
-from leadglass.archive.administration import Administration, NewPeer, Parts
+from leadglass.access.identity import Credentials, Principal
+from leadglass.archive.administration import Administration, Parts
 from leadglass.archive.conflicts import Conflicts
 from leadglass.archive.fetch import Fetched, FetchedObject
 from leadglass.archive.find import Found, Record
+from leadglass.archive.proofs import NewPeer, NewProof
 from leadglass.archive.store import Deposit, Limits, Provenance
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
@@ -30,6 +31,7 @@ __all__ = [
     "Found",
     "Limits",
     "NewPeer",
+    "NewProof",
     "Parts",
     "Provenance",
     "Record",

@@ -135,6 +135,7 @@ listen = "127.0.0.1:2762"
 # handshake_timeout_seconds = 10.0
 # idle_timeout_seconds = 60.0
 # artim_timeout_seconds = 15.0
+# additional_storage_classes = ["1.2.3.4"]        # private SOP classes that are stored like the standard's
 
 [web]
 listen = "127.0.0.1:8443"

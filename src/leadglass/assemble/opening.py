@@ -17,6 +17,9 @@ from leadglass.access.registry import Registry
 from leadglass.archive.archive import Archive, Limits, Parts
 from leadglass.assemble import rootkeys
 from leadglass.config import Settings, load_settings
+from leadglass.dicom.sopclasses import storage_with
+from leadglass.dicom.uid import Uid
+from leadglass.errors import ConfigurationError
 from leadglass.home import Home
 from leadglass.seal.rootkey import RootKey
 from leadglass.trail.log import TrailLog
@@ -42,6 +45,13 @@ class Opened:
     archive: Archive
     authority: Authority
     settings: Settings
+    registry: Registry
+    storage: frozenset[Uid]
+    """The SOP classes that are stored."""
+
+    def trusted_clients(self) -> str:
+        """What a handshake accepts a chain to (PEM): our CA, certificates that were handed in, and the outside CAs of peers of now."""
+        return self.authority.trust_file.read_text() + self.registry.peers.authorities()
 
 
 @contextmanager
@@ -54,6 +64,7 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
     home.require()
     settings = load_settings(home.config)
     policy = load_policy(home.policy)
+    storage = _storage_of(settings)
     root = root or rootkeys.read(settings)
     with home.owned(), ExitStack() as undo:
         keys = Keys.open(home.keys, root)
@@ -83,7 +94,14 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             policy_file=home.policy,
             aet=settings.archive.aet,
         )
-        yield Opened(Archive(parts, Limits(settings.storage.max_object_bytes)), authority, settings)
+        yield Opened(Archive(parts, Limits(settings.storage.max_object_bytes)), authority, settings, registry, storage)
+
+
+def _storage_of(settings: Settings) -> frozenset[Uid]:
+    try:
+        return storage_with(settings.dimse.additional_storage_classes)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"leadglass.toml: dimse.additional_storage_classes: {error}") from None
 
 
 def _remake_index(home: Home, keys: Keys, gate: Gate) -> None:

@@ -29,6 +29,7 @@ from leadglass.net.link import Link
 from leadglass.net.places import Callers, Shares, Turns, neighbourhood
 from leadglass.net.secure import SecureTransport
 from leadglass.net.streams import Message
+from leadglass.net.tls import sent_chain
 
 _BACKLOG = 1024
 """Connections that the system keeps for us: in one turn of the event loop more may come than usual limits of 128 hold."""
@@ -52,6 +53,8 @@ class Reject(IntEnum):
     CALLING_TITLE_NOT_RECOGNIZED = 0x010103
     CALLED_TITLE_NOT_RECOGNIZED = 0x010107
     PROTOCOL_VERSION_NOT_SUPPORTED = 0x010202
+    USER_IDENTITY_REFUSED = 0x010201
+    """By the service provider (ACSE), no reason given: so PS3.7 D.3.3.7 has it."""
     LOCAL_LIMIT_EXCEEDED = 0x020302
 
     @property
@@ -62,11 +65,15 @@ class Reject(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """Where a connection comes from; `certificate` (DER) is the client's, verified against the trusted ones, None without."""
+    """Where a connection comes from; `certificate` (DER) is the client's, verified against the trusted ones, None without.
+
+    `chain` is what else it sent: certificates of CAs, DER, unverified.
+    """
 
     address: str
     port: int
     certificate: bytes | None
+    chain: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class ServerAssociation(Link):
     def __init__(self, limits: Limits) -> None:
         super().__init__(Association(max_pdu=limits.max_pdu), limits)
         self.peer = PeerInfo("", 0, None)
+        self.negotiated = Negotiated((), (), ())
         self._last: Message | None = None
 
     @property
@@ -184,6 +192,10 @@ class Acceptor:
         """Host and port on which it listens."""
         host, port, *_ = self._listener.getsockname()
         return host, port
+
+    def use(self, tls: ssl.SSLContext) -> None:
+        """Make the handshakes to come with this context; the door speaks TLS already."""
+        self._tls = tls
 
     async def close(self) -> None:
         """Stop listening, abort what is under way, and return when all of it has ended."""
@@ -326,6 +338,7 @@ class Acceptor:
         self._shares.take(whose, request.calling)
         self.associations.add(association)
         try:
+            association.negotiated = accept.negotiated
             association.machine.accept(_answer(request, accept, self._limits), accept.negotiated.contexts)
             association.flush()
             await accept.serve(association)
@@ -377,7 +390,9 @@ def _answer(request: AssociateRequest, decision: Accept, limits: Limits) -> Asso
             maximum_length=limits.max_pdu,
             implementation_class_uid=IMPLEMENTATION_CLASS_UID,
             implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+            async_window=decision.negotiated.async_window,
             roles=decision.negotiated.roles,
+            extended=decision.negotiated.extended,
             identity_response=decision.identity_response,
         ),
     )
@@ -387,4 +402,4 @@ def _peer_info(transport: asyncio.BaseTransport, address: str, port: int) -> Pee
     tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     if tls is None:
         return PeerInfo(address, port, None)
-    return PeerInfo(address, port, tls.getpeercert(binary_form=True))
+    return PeerInfo(address, port, tls.getpeercert(binary_form=True), sent_chain(tls))

@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from leadglass.archive.archive import ConflictKind, NewPeer, Provenance, Session
+from leadglass.archive.archive import ConflictKind, NewPeer, NewProof, Provenance, Session
 from leadglass.dicom.uid import Uid
 from leadglass.errors import BadMessage
 from leadglass.vocabulary import Action, Role
@@ -21,8 +21,8 @@ def _peer_add(session: Session, *, peer: NewPeer) -> Rows:
     yield session.administration.add_peer(peer)
 
 
-def _peer_renew(session: Session, *, ae_title: str, certificate: str | None, csr: str | None, issue: bool) -> Rows:
-    yield session.administration.renew_peer(ae_title, certificate=certificate, csr=csr, issue=issue)
+def _peer_renew(session: Session, *, ae_title: str, proof: NewProof, only: bool) -> Rows:
+    yield session.administration.renew_peer(ae_title, proof, only=only)
 
 
 def _peer_list(session: Session) -> Rows:

@@ -19,6 +19,8 @@ class Call:
     message: Message
     workers: Workers
     aet: str
+    storage: frozenset[Uid]
+    """The Storage SOP classes of this archive."""
 
     @property
     def transfer_syntax(self) -> Uid:
