@@ -142,7 +142,7 @@ class _Peer:
         self._context = tls.client_context(trusted_servers=identity.authority.read_text(), identity=own)
         self._template = Template(template(_SIZE))
         self._number = 0
-        self._run = time.time_ns() // 10**9
+        self._run = int(time.time()) % 10**9
 
     async def ask(self, waits: _Waits, seconds: float) -> None:
         """For so long."""
