@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import engine_sink, http_servers
 from bench.figures import QUICK, WHOLE, Extent, file_system, heading
+from bench.hostile import bench_hostile
 from bench.idle import bench_idle
 from bench.memory import bench_memory
 from bench.sides import missing
@@ -26,6 +27,7 @@ _BENCHES: Mapping[str, Callable[[Path, Extent], None]] = {
     "web": bench_web,
     "memory": bench_memory,
     "idle": bench_idle,
+    "hostile": bench_hostile,
 }
 _ASIDE: Mapping[str, Callable[[], None]] = {
     "engine": lambda: engine_sink.main([]),

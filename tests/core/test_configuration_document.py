@@ -52,6 +52,7 @@ def test_init_writes_every_setting_and_as_it_is(unsafe: bool, tmp_path: Path) ->
         "keys.root_key": str(root_key),
         "keys.unsafe_key_beside_data": unsafe,
         "dimse.unsafe_plaintext_listen": "127.0.0.1:104",
+        "dimse.max_associations_per_peer": 32,
         "dimse.additional_storage_classes": ["1.2.3.4"],
     }
     assert said == defaults() | chosen

@@ -7,7 +7,7 @@ one operation does the work under that grant; the outcome is written when it end
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from leadglass.access.identity import Credentials, Principal
+from leadglass.access.identity import BearerToken, Credentials, Principal
 from leadglass.archive.administration import Administration, Parts
 from leadglass.archive.conflicts import Conflicts
 from leadglass.archive.fetch import Fetched, FetchedObject
