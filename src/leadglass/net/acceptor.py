@@ -5,7 +5,6 @@ There is no service without a decision: the coroutine that serves an association
 
 import asyncio
 import inspect
-import logging
 import os
 import socket
 import ssl
@@ -29,6 +28,7 @@ from leadglass.net.link import Link
 from leadglass.net.places import Callers, Shares, Turns, neighbourhood
 from leadglass.net.secure import SecureTransport
 from leadglass.net.streams import Message
+from leadglass.net.tally import Tally
 from leadglass.net.tls import sent_chain
 
 _BACKLOG = 1024
@@ -42,7 +42,6 @@ _HANDSHAKE_THREADS = max(1, (os.cpu_count() or 1) // 2)
 
 _DECISIONS_AT_ONCE = 8
 _PAUSE_AFTER_FAILED_ACCEPT = 0.1
-_SECONDS_BETWEEN_REPORTS = 60.0
 
 
 class Reject(IntEnum):
@@ -128,43 +127,6 @@ class ServerAssociation(Link):
         return self.machine.request
 
 
-class _Tally:
-    """Tells of what happens to many: the first at once, those of each minute after it together."""
-
-    def __init__(self, event: str) -> None:
-        self._event = event
-        self._count = 0
-        self._errno: int | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def count(self, problem: OSError | None = None) -> None:
-        """One more."""
-        self._count += 1
-        self._errno = None if problem is None else problem.errno
-        if self._timer is None:
-            self._tell()
-
-    def close(self) -> None:
-        """Tell of those that nobody was told of yet."""
-        self._tell()
-        self._stop_timer()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _tell(self) -> None:
-        self._stop_timer()
-        if self._count:
-            if self._errno is None:
-                logs.event(logging.WARNING, self._event, count=self._count)
-            else:
-                logs.event(logging.WARNING, self._event, count=self._count, errno=self._errno)
-            self._count = 0
-            self._timer = asyncio.get_running_loop().call_later(_SECONDS_BETWEEN_REPORTS, self._tell)
-
-
 class Acceptor:
     """A listening door; made by `serve`."""
 
@@ -181,8 +143,8 @@ class Acceptor:
         self._handshake_threads = ThreadPoolExecutor(_HANDSHAKE_THREADS, thread_name_prefix="handshake")
         self._decisions = Turns(_DECISIONS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._not_accepted = _Tally("connections could not be accepted")
-        self._no_place = _Tally("connections had no place")
+        self._not_accepted = Tally("connections could not be accepted")
+        self._no_place = Tally("connections had no place")
         self._stopping = False
         self._pausing: asyncio.TimerHandle | None = None
         self._listen()
