@@ -170,9 +170,9 @@ def scu(
 
 
 @contextlib.contextmanager
-def storescp(folder: Path, *, aet: str = "STORESCP", tls: Identity | None = None) -> Iterator[DimseAddress]:
+def storescp(folder: Path, *, aet: str = "STORESCP", tls: Identity | None = None, port: int | None = None) -> Iterator[DimseAddress]:
     """A receiver that keeps every object in `folder`, byte for byte as it came."""
-    port = free_port()
+    port = port or free_port()
     received = folder / "received"
     received.mkdir(parents=True)
     command: list[str | Path] = [

@@ -7,7 +7,7 @@ import ipaddress
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -23,6 +23,7 @@ from leadglass.access.identity import Kind, Principal
 from leadglass.access.peers import Peer, Pin
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
+from leadglass.archive.commitment import Promises, Receipts
 from leadglass.archive.rows import NANOSECONDS, Row, entry_row, is_wanted, time_text
 from leadglass.errors import BadInput, WrongUsage
 from leadglass.trail.export import Piece, pieces
@@ -45,8 +46,10 @@ class Parts:
     anchor: Keeper
     authority: Authority
     trail: TrailLog
+    promises: Promises
     policy_file: Path
     aet: str
+    receipts: Receipts = field(default_factory=Receipts)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ from leadglass.vocabulary import Door
 from leadglass.wire.control.server import ControlServer
 from leadglass.wire.dicomweb.app import create_app
 from leadglass.wire.dicomweb.server import WebServer
+from leadglass.wire.dimse.commitment import Commitments
 from leadglass.wire.dimse.door import DimseDoor
+from leadglass.wire.dimse.outbound import Outbound
 
 WORKERS = 8
 """Threads of the archive for each kind of door: more than cores, because they wait for the disk."""
@@ -110,12 +112,16 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         workers = Workers(WORKERS)
         undo.callback(workers.close)
         context = tls.server_context(identity, trusted_clients=archive.authority.trust_file.read_text())
-        door = DimseDoor(archive.archive, workers, tls=context, limits=_limits(settings))
+        calling = tls.unsafe_unless_proven(identity)
+        outbound = Outbound(calling, _limits(settings))
+        commitments = Commitments(archive.archive, workers, outbound)
+        undo.push_async_callback(commitments.close)
+        door = DimseDoor(archive.archive, workers, outbound, commitments, tls=context, limits=_limits(settings))
         dimse = await _open(undo, door, doors.dimse or settings.dimse.listen)
         open_doors = [door]
         plaintext = None
         if (listen := doors.unsafe_plaintext or settings.dimse.unsafe_plaintext_listen) is not None:
-            door = DimseDoor(archive.archive, workers, tls=None, limits=_limits(settings))
+            door = DimseDoor(archive.archive, workers, outbound, commitments, tls=None, limits=_limits(settings))
             plaintext = await _open(undo, door, listen)
             open_doors.append(door)
 
@@ -134,8 +140,9 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         control = ControlServer(archive.archive, home.control_socket)
         control.start()
         undo.callback(control.stop)
-        ticking = loop.create_task(_tick(archive, workers, identity, (context, web_context)))
+        ticking = loop.create_task(_tick(archive, workers, identity, (context, web_context, calling)))
         undo.callback(ticking.cancel)
+        commitments.start()
         ready(Listening(dimse, Address(host=web_at.host, port=web_port), plaintext))
         await stop.wait()
 

@@ -175,6 +175,54 @@ class MoveResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """N-ACTION-RQ (PS3.7 10.1.4); class and instance are the requested ones."""
+
+    message_id: int
+    sop_class: Uid
+    sop_instance: Uid
+    action_type: int
+    field: ClassVar[int] = CommandField.N_ACTION
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResponse:
+    """N-ACTION-RSP."""
+
+    message_id: int
+    status: int
+    sop_class: Uid | None = None
+    sop_instance: Uid | None = None
+    action_type: int | None = None
+    comment: str | None = None
+    field: ClassVar[int] = CommandField.N_ACTION | RESPONSE_BIT
+
+
+@dataclass(frozen=True, slots=True)
+class EventReportRequest:
+    """N-EVENT-REPORT-RQ (PS3.7 10.1.1), which an SCP sends."""
+
+    message_id: int
+    sop_class: Uid
+    sop_instance: Uid
+    event_type: int
+    field: ClassVar[int] = CommandField.N_EVENT_REPORT
+
+
+@dataclass(frozen=True, slots=True)
+class EventReportResponse:
+    """N-EVENT-REPORT-RSP."""
+
+    message_id: int
+    status: int
+    sop_class: Uid | None = None
+    sop_instance: Uid | None = None
+    event_type: int | None = None
+    comment: str | None = None
+    field: ClassVar[int] = CommandField.N_EVENT_REPORT | RESPONSE_BIT
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequest:
     """C-CANCEL-RQ; `message_id` is that of the request to be cancelled, and there is no response to this one."""
 
@@ -184,7 +232,7 @@ class CancelRequest:
 
 @dataclass(frozen=True, slots=True)
 class OtherCommand:
-    """A command that has no class here (the N-services, a private field): `values` by element number, as they came."""
+    """A command that has no class here (most N-services, a private field): `values` by element number, as they came."""
 
     field: int
     message_id: int
@@ -201,8 +249,8 @@ class MalformedRequest:
     why: str
 
 
-Request = EchoRequest | StoreRequest | FindRequest | GetRequest | MoveRequest
-Response = EchoResponse | StoreResponse | FindResponse | GetResponse | MoveResponse
+Request = EchoRequest | StoreRequest | FindRequest | GetRequest | MoveRequest | ActionRequest | EventReportRequest
+Response = EchoResponse | StoreResponse | FindResponse | GetResponse | MoveResponse | ActionResponse | EventReportResponse
 Command = Request | Response | CancelRequest | OtherCommand | MalformedRequest
 
 
@@ -227,6 +275,7 @@ _RESPONSE = (_Field(0x0002, "sop_class", "UI", required=False), _Field(_RESPONDE
 _STATUS = _Field(0x0900, "status", "US")
 _COMMENT = _Field(0x0902, "comment", "LO", required=False)
 _PRIORITY = _Field(0x0700, "priority", "US", required=False)
+_AFFECTED_INSTANCE = _Field(0x1000, "sop_instance", "UI", required=False)
 _COUNTS = (
     _Field(0x1020, "remaining", "US", required=False),
     _Field(0x1021, "completed", "US", required=False),
@@ -244,13 +293,22 @@ _FIELDS: dict[type[Request | Response | CancelRequest], tuple[_Field, ...]] = {
         _Field(0x1030, "move_originator", "AE", required=False),
         _Field(0x1031, "move_originator_message_id", "US", required=False),
     ),
-    StoreResponse: (*_RESPONSE, _STATUS, _COMMENT, _Field(0x1000, "sop_instance", "UI", required=False)),
+    StoreResponse: (*_RESPONSE, _STATUS, _COMMENT, _AFFECTED_INSTANCE),
     FindRequest: (*_REQUEST, _PRIORITY),
     FindResponse: (*_RESPONSE, _STATUS, _COMMENT),
     GetRequest: (*_REQUEST, _PRIORITY),
     GetResponse: (*_RESPONSE, _STATUS, _COMMENT, *_COUNTS),
     MoveRequest: (*_REQUEST, _Field(0x0600, "destination", "AE"), _PRIORITY),
     MoveResponse: (*_RESPONSE, _STATUS, _COMMENT, *_COUNTS),
+    ActionRequest: (
+        _Field(0x0003, "sop_class", "UI"),
+        _Field(_MESSAGE_ID, "message_id", "US"),
+        _Field(0x1001, "sop_instance", "UI"),
+        _Field(0x1008, "action_type", "US"),
+    ),
+    ActionResponse: (*_RESPONSE, _STATUS, _COMMENT, _AFFECTED_INSTANCE, _Field(0x1008, "action_type", "US", required=False)),
+    EventReportRequest: (*_REQUEST, _Field(0x1000, "sop_instance", "UI"), _Field(0x1002, "event_type", "US")),
+    EventReportResponse: (*_RESPONSE, _STATUS, _COMMENT, _AFFECTED_INSTANCE, _Field(0x1002, "event_type", "US", required=False)),
     CancelRequest: (_Field(_RESPONDED_TO, "message_id", "US"),),
 }
 """Every element of every command, ascending after the first two; encoding, decoding and the tests walk this one table."""

@@ -171,6 +171,40 @@ def tcp(host: str, port: int, *, tls: ssl.SSLContext | None = None, server_name:
     return dial
 
 
+class _Unproven(asyncio.Protocol):
+    """Holds a connection, and says nothing on it, until the server's key was looked at."""
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 # asyncio's signature
+        # In DICOM the requestor speaks first; who does not wait for that is none of ours.
+        self.lost = True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # asyncio's signature
+        self.lost = True
+
+
+def proven(host: str, port: int, *, tls: ssl.SSLContext, proves: Callable[[bytes], bool]) -> Dial:
+    """An opener of TLS connections on which nothing is sent before `proves` took the server's certificate (DER)."""
+
+    async def dial(factory: ProtocolFactory) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        transport, unproven = await asyncio.get_running_loop().create_connection(_Unproven, host, port, ssl=tls, server_hostname=host)
+        shown: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        certificate = shown.getpeercert(binary_form=True)
+        if certificate is None or not proves(certificate):
+            transport.abort()
+            raise AssociationFailed(TlsFailed("the peer showed another key than the one known for it"))
+        if unproven.lost:
+            raise ConnectionResetError
+        protocol = factory()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        return transport, protocol
+
+    return dial
+
+
 def _not_reached(problem: OSError) -> NotReached | TlsFailed:
     if isinstance(problem, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         # Connecting itself does not fail so: there was a connection, and a TLS handshake on it.

@@ -8,6 +8,7 @@ from leadglass.errors import BadMessage
 from leadglass.net.acceptor import ServerAssociation
 from leadglass.net.streams import DataSetStream, Message
 from leadglass.net.workers import Workers
+from leadglass.wire.dimse.outbound import Outbound
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Call:
     message: Message
     workers: Workers
     aet: str
+    outbound: Outbound
 
     @property
     def transfer_syntax(self) -> Uid:
