@@ -275,7 +275,7 @@ def orthanc(folder: Path, settings: Mapping[str, Any] = OPENED, *, tls: Identity
     """
     program = require("Orthanc")
     folder.mkdir(parents=True, exist_ok=True)
-    dicom_port, http_port = free_port(), free_port()
+    dicom_port, http_port = int(settings.get("DicomPort", 0)) or free_port(), free_port()
     merged = {
         **debian_orthanc_settings(),
         "ConcurrentJobs": 2,

@@ -39,12 +39,14 @@ def receiver(
     answer: Callable[[Receiver, Any], int] = lambda _, __: 0x0000,
     accepted: Sequence[str] | None = None,
 ) -> Iterator[Receiver]:
-    """pynetdicom listening: `answer` gives the status of each object, and may do worse; `syntaxes` and `accepted` narrow what it accepts."""
+    """pynetdicom listening: `answer` gives the status of each object, and may do worse; `syntaxes`, `accepted` narrow what it accepts."""
     entity = AE(ae_title=aet)
     entity.maximum_associations = 50
+    entity.require_called_aet = True
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
     every = [str(each) for context in AllStoragePresentationContexts[:1] for each in context.transfer_syntax or ()]
-    more = ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91))]
+    compressed = (f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91))
+    more = ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", *compressed]
     offered = list(syntaxes) or [*every, *more, "1.2.840.10008.1.2.5"]
     for context in AllStoragePresentationContexts:
         if accepted is None or context.abstract_syntax in accepted:
@@ -62,7 +64,8 @@ def receiver(
 
     def note(event: evt.Event) -> None:
         made.associations += 1
-        made.callers.append((event.assoc.requestor.ae_title, event.assoc.requestor.primitive.called_ae_title))
+        asked: Any = event.assoc.requestor.primitive
+        made.callers.append((asked.calling_ae_title, asked.called_ae_title))
         made.contexts.append(len(event.assoc.requestor.requested_contexts))
 
     server = entity.start_server(
@@ -74,6 +77,7 @@ def receiver(
     try:
         yield made
     finally:
+        assert server is not None
         server.shutdown()
 
 

@@ -48,4 +48,4 @@ async def _send_all(fetched: Fetched, tally: Tally, call: Call, command: GetRequ
 def _response(command: GetRequest, status: Status, tally: Tally) -> GetResponse:
     final = status not in {Status.PENDING, Status.CANCELLED}
     comment = None if status is Status.PENDING else tally.comment
-    return GetResponse(command.message_id, status, command.sop_class, comment=comment, **tally.counts(with_remaining=not final))
+    return GetResponse(command.message_id, status, command.sop_class, *tally.counts(with_remaining=not final), comment)

@@ -141,4 +141,4 @@ def _reason(failed: AssociationFailed) -> str:
 def _response(command: MoveRequest, status: Status, tally: Tally) -> MoveResponse:
     final = status not in {Status.PENDING, Status.CANCELLED}
     comment = None if status is Status.PENDING else tally.comment
-    return MoveResponse(command.message_id, status, command.sop_class, comment=comment, **tally.counts(with_remaining=not final))
+    return MoveResponse(command.message_id, status, command.sop_class, *tally.counts(with_remaining=not final), comment)
