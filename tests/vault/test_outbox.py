@@ -47,16 +47,27 @@ def test_changed_swapped_and_foreign_files_are_refused(tmp_path: Path) -> None:
     kept = first.read_bytes()
     first.write_bytes(second.read_bytes())
     with pytest.raises(SealBroken):
-        list(opened(tmp_path / "out"))
+        opened(tmp_path / "out").read(first.name)
     for at in range(0, len(kept), 7):
         first.write_bytes(kept[:at] + bytes([kept[at] ^ 1]) + kept[at + 1 :])
         with pytest.raises(SealBroken):
-            list(opened(tmp_path / "out"))
+            opened(tmp_path / "out").read(first.name)
     first.write_bytes(kept)
-    assert dict(opened(tmp_path / "out")) == {first.name: b"one", second.name: b"two"}
+    again = opened(tmp_path / "out")
+    assert {name: again.read(name) for name in again.names()} == {first.name: b"one", second.name: b"two"}
     (tmp_path / "out" / "note.txt").touch()
     with pytest.raises(Damaged):
-        list(opened(tmp_path / "out"))
+        again.names()
+
+
+def test_one_that_was_damaged_keeps_no_other_from_being_told_and_is_named(tmp_path: Path) -> None:
+    promises = Promises(opened(tmp_path / "out"))
+    lost, kept = (promises.make(REQUEST, CT1, Door.DIMSE, "127.0.0.1") for _ in range(2))
+    (tmp_path / "out" / lost.name).write_bytes(b"x" * 200)
+    again = Promises(opened(tmp_path / "out"))
+    assert again.waiting() == (kept,)
+    (problem,) = again.problems()
+    assert lost.name in problem
 
 
 def test_no_more_than_the_bound_and_none_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +84,9 @@ def test_no_more_than_the_bound_and_none_without_room(tmp_path: Path, monkeypatc
 
 
 def test_the_vector_of_the_format_is_read() -> None:
-    ((name, content),) = list(Outbox(VECTOR, KEY, ARCHIVE, Room(VECTOR, 0)))
+    outbox = Outbox(VECTOR, KEY, ARCHIVE, Room(VECTOR, 0))
+    (name,) = outbox.names()
+    content = outbox.read(name)
     promise = Promise.decode(content, name)
     assert (promise.request, promise.principal, promise.door, promise.address) == (REQUEST, CT1, Door.DIMSE, "127.0.0.1")
     assert promise.asked_ns == 1_700_000_000_000_000_000

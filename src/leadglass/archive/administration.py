@@ -292,6 +292,7 @@ class Administration:
             trail = self._hold.trail.verify(vouched=self._hold.anchor.checkpoint)
             problems += [f"trail: {problem}" for problem in trail.problems]
             problems += [f"access: {problem}" for problem in self._hold.anchor.problems()]
+            problems += [f"commitments: {problem}" for problem in self._hold.promises.problems()]
             counts = self._hold.vault.counts()
             stored = sum(1 for _, entry in self._hold.trail.read() if entry.detail.get("result") == StoreResult.STORED)
             if stored > counts.instances:

@@ -129,8 +129,36 @@ class Promises:
         self._outbox = outbox
         self._lock = threading.Lock()
         self._waiting: dict[str, Promise] = {}
-        for name, content in outbox:
-            self._waiting[name] = Promise.decode(content, name)
+        for promise in self._readable():
+            self._waiting[promise.name] = promise
+
+    def _readable(self) -> Iterator[Promise]:
+        try:
+            names = self._outbox.names()
+        except Damaged as error:
+            logs.fault("waiting storage commitments cannot be read", error)
+            return
+        for name in names:
+            try:
+                yield Promise.decode(self._outbox.read(name), name)
+            except Damaged as error:
+                # One that is lost must not keep the archive from serving; `problems` names it.
+                logs.fault("a waiting storage commitment cannot be read", error)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the files of those that wait."""
+        try:
+            names = self._outbox.names()
+        except Damaged as error:
+            yield str(error)
+            return
+        for name in names:
+            try:
+                Promise.decode(self._outbox.read(name), name)
+            except FileNotFoundError:
+                continue  # it was reported meanwhile
+            except Damaged as error:
+                yield str(error)
 
     def waiting(self) -> tuple[Promise, ...]:
         with self._lock:

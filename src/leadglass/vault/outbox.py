@@ -6,7 +6,6 @@ docs/formats.md draws them. The seal binds each to the archive and to its own na
 import os
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,6 +17,7 @@ from leadglass.vault.room import Room, disk_errors
 ID_SIZE: Final = 16
 MAX_CONTENT: Final = 8 * 1024 * 1024
 _MAX_SEALED: Final = MAX_CONTENT + MAX_CONTENT // 8
+_HALF_WRITTEN: Final = ".new"
 _NAME: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -35,7 +35,7 @@ class Outbox:
     def open(cls, folder: Path, key: bytes, archive_id: bytes, room: Room) -> Self:
         """The outbox in `folder`, made where it is missing; what a crash left half written is removed."""
         make_folder(folder)
-        for path in folder.glob("*.new"):
+        for path in folder.glob(f"*{_HALF_WRITTEN}"):
             path.unlink()
         return cls(folder, key, archive_id, room)
 
@@ -54,18 +54,21 @@ class Outbox:
         (self._folder / name).unlink(missing_ok=True)
         sync_folder(self._folder)
 
-    def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """Everything that is kept, by name; Damaged, at its turn, for what was changed or is none of ours."""
-        for path in sorted(self._folder.iterdir()):
-            if not _NAME.fullmatch(path.name):
-                raise Damaged("commitments/ holds something that is none of ours; take it away")
-            with path.open("rb") as file:
-                sealed = file.read(_MAX_SEALED + 1)
-            try:
-                content = unseal(self._key, self._context(path.name), sealed[:_MAX_SEALED])
-            except SealBroken:
-                raise SealBroken(f"commitments/{path.name} does not open: changed, or of another archive; remove it") from None
-            yield path.name, content
+    def names(self) -> list[str]:
+        """Everything that is kept; Damaged for what is none of ours."""
+        names = sorted(path.name for path in self._folder.iterdir() if path.suffix != _HALF_WRITTEN)
+        if not all(map(_NAME.fullmatch, names)):
+            raise Damaged("commitments/ holds something that is none of ours; take it away")
+        return names
+
+    def read(self, name: str) -> bytes:
+        """What was kept under this name; SealBroken if it was changed, or is another's."""
+        with (self._folder / name).open("rb") as file:
+            sealed = file.read(_MAX_SEALED + 1)
+        try:
+            return unseal(self._key, self._context(name), sealed[:_MAX_SEALED])
+        except SealBroken:
+            raise SealBroken(f"commitments/{name} does not open: changed, or of another archive; remove it") from None
 
     def _context(self, name: str) -> bytes:
         return b"leadglass commitment v1\0" + self._archive_id + b"\0" + bytes.fromhex(name)
