@@ -59,6 +59,7 @@ class _Move:
         self._sending = Sending(moved, call.workers, tally, originator)
         self._retries = RETRIES
         self._patience = asyncio.timeout(None)
+        self._stopping = False
 
     async def run(self) -> None:
         """Send everything; what remains in the tally afterwards was cancelled."""
@@ -78,7 +79,9 @@ class _Move:
 
     def _stop_soon(self) -> None:
         """Let what is under way end of itself, but do not wait for a destination that keeps silent."""
-        self._patience.reschedule(asyncio.get_running_loop().time() + GRACE_SECONDS)
+        if not self._stopping:
+            self._stopping = True
+            self._patience.reschedule(asyncio.get_running_loop().time() + GRACE_SECONDS)
 
     async def _send_batch(self, proposals: Sequence[Proposal], rows: Sequence[InstanceRow]) -> None:
         done = 0
