@@ -92,6 +92,8 @@ requests_to_serve: st.SearchStrategy[Command] = st.one_of(
     st.builds(dimse.FindRequest, U16, uids, U16),
     st.builds(dimse.GetRequest, U16, uids, U16),
     st.builds(dimse.MoveRequest, U16, uids, titles, U16),
+    st.builds(dimse.ActionRequest, U16, uids, uids, U16),
+    st.builds(dimse.EventReportRequest, U16, uids, uids, U16),
 )
 commands: st.SearchStrategy[Command] = st.one_of(
     requests_to_serve,
@@ -100,5 +102,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(dimse.FindResponse, U16, U16, st.none() | uids, _comments),
     st.builds(dimse.GetResponse, U16, U16, st.none() | uids, comment=_comments, **_counts),
     st.builds(dimse.MoveResponse, U16, U16, st.none() | uids, comment=_comments, **_counts),
+    st.builds(dimse.ActionResponse, U16, U16, st.none() | uids, st.none() | uids, _optional_u16, _comments),
+    st.builds(dimse.EventReportResponse, U16, U16, st.none() | uids, st.none() | uids, _optional_u16, _comments),
     st.builds(dimse.CancelRequest, U16),
 )

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from leadglass import cli, logs
 from leadglass.access import registry, tokens
 from leadglass.access.identity import Kind, Principal
-from leadglass.archive import archive, conflicts, find, store
+from leadglass.archive import archive, commitment, conflicts, find, move, store
 from leadglass.dicom import query
 from leadglass.dicom.jsonmodel import json_chunks
 from leadglass.dicom.predicate import EVERY_STUDY
@@ -83,6 +83,17 @@ def find_without_the_predicate(good: Any_, self: Any, query: Query, _: object) -
 @leak("web dimse", vault.Vault, "instances")
 def fetch_without_the_predicate(good: Any_, self: Any, selection: Selection, _: object) -> Any:
     return good(self, selection, EVERY_STUDY)
+
+
+@leak("dimse", move.Moved, "__init__")
+def moves_what_may_not_be_seen(good: Any_, self: Any, grant: Any, vault: Any, selection: Selection, destination: Any) -> None:
+    good(self, grant, vault, selection, destination)
+    self.rows = list(vault.instances(selection, EVERY_STUDY))
+
+
+@leak("dimse", commitment._Judge, "_is_own")
+def commits_what_others_sent(_good: Any_, _self: Any, _sender: object) -> bool:
+    return True
 
 
 @leak("web", wado, "metadata")

@@ -15,11 +15,13 @@ from leadglass.access.denials import Denials
 from leadglass.access.grant import (
     NOTHING,
     AdministerGrant,
+    CommitmentGrant,
     Detail,
     EchoGrant,
     FindGrant,
     GetGrant,
     Grant,
+    MoveGrant,
     SettleGrant,
     StoreGrant,
     TrailGrant,
@@ -35,7 +37,7 @@ from leadglass.access.identity import (
 )
 from leadglass.access.policy import Policy, decide
 from leadglass.access.registry import OF_USERS, PLAINTEXT, Registry, Stranger
-from leadglass.dicom.predicate import StudyPredicate
+from leadglass.dicom.predicate import NO_STUDY, StudyPredicate
 from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable, UserNotIdentified
 from leadglass.trail import entries
 from leadglass.trail.entries import MAX_STUDIES, Entry
@@ -152,6 +154,17 @@ class Gate:
     ) -> SettleGrant:
         return self._admit(SettleGrant, principal, door, address, studies, detail)
 
+    def admit_move(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> MoveGrant:
+        return self._admit(MoveGrant, principal, door, address, studies, detail)
+
+    def admit_commitment(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> CommitmentGrant:
+        """Storing gives it; `visible` is what the same caller may find or get at this door, which may be nothing."""
+        return self._admit(CommitmentGrant, principal, door, address, studies, detail)
+
     def admit_administer(
         self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
     ) -> AdministerGrant:
@@ -170,6 +183,8 @@ class Gate:
         visible: StudyPredicate | None = None
         if isinstance(current, Principal) and action in OFFERS[door] and _entered_by(principal, door):
             visible = self._visible(current, action)
+            if kind is CommitmentGrant and visible is not None:
+                visible = self._seen(current, door)
         entry = Entry(
             self._clock(),
             entries.Kind.INTENT if visible is not None else entries.Kind.DENIED,
@@ -189,6 +204,13 @@ class Gate:
             self._flush_intent(entry, sequence)
         return kind._issue(current, door, address, visible, sequence, self._record, self._abandon)  # noqa: SLF001
 
+    def _seen(self, principal: Principal, door: Door) -> StudyPredicate:
+        """The studies of which this principal may learn at this door that they exist."""
+        seen = NO_STUDY
+        for action in OFFERS[door] & {Action.FIND, Action.GET}:
+            seen |= self._visible(principal, action) or NO_STUDY
+        return seen
+
     def _flush_intent(self, intent: Entry, sequence: int) -> None:
         try:
             self._trail.flush(sequence)
@@ -197,7 +219,7 @@ class Gate:
             self._abandon(sequence, intent.principal, intent.door, intent.address, intent.action, Outcome.REFUSED)
             raise
 
-    def _record(self, grant: Grant, outcome: Outcome, studies: tuple[str, ...], count: int, detail: Detail) -> Callable[[], None]:
+    def _record(self, grant: Grant, outcome: Outcome | None, studies: tuple[str, ...], count: int, detail: Detail) -> Callable[[], None]:
         now = self._clock()
 
         def entry(kind: entries.Kind, part: tuple[str, ...]) -> Entry:
@@ -216,11 +238,12 @@ class Gate:
                 detail=detail if first else NOTHING,
             )
 
-        told = [entry(entries.Kind.OUTCOME, studies[:MAX_STUDIES])]
-        rest = range(MAX_STUDIES, len(studies), MAX_STUDIES)
+        begun = 0 if outcome is None else MAX_STUDIES
+        told = [entry(entries.Kind.OUTCOME, studies[:begun])] if begun else []
+        rest = range(begun, len(studies), MAX_STUDIES)
         told += [entry(entries.Kind.CONTINUED, studies[start : start + MAX_STUDIES]) for start in rest]
         sequences = [self._trail.append(one) for one in told]
-        return lambda: self._trail.flush(sequences[-1])
+        return lambda: self._trail.flush(sequences[-1]) if sequences else None
 
     def _abandon(
         self, intent: int, principal: str, door: Door | None, address: str, action: Action | None, outcome: Outcome = Outcome.FAILED

@@ -70,6 +70,11 @@ class Grant(metaclass=_OnlyTheGateMakes):
             self._settled = True
         write()
 
+    def announce(self, studies: Iterable[str]) -> None:
+        """Record which studies it is about, before the first byte of them leaves; durable on return."""
+        self.require_open()
+        self._record(self, None, tuple(studies), 0, NOTHING)()
+
     def require_open(self) -> None:
         """Raise RuntimeError when this grant was settled: what it allowed is over."""
         if self._settled:
@@ -100,8 +105,8 @@ class Grant(metaclass=_OnlyTheGateMakes):
         return f"{type(self).__name__}({self.principal.id}, intent={self.intent}, settled={self._settled})"
 
 
-Record: TypeAlias = Callable[[Grant, Outcome, tuple[str, ...], int, Detail], Callable[[], None]]
-"""Queues the entries of an outcome; gives the call that makes them durable."""
+Record: TypeAlias = Callable[[Grant, Outcome | None, tuple[str, ...], int, Detail], Callable[[], None]]
+"""Queues the entries of an outcome, or of studies that are announced; gives the call that makes them durable."""
 Abandon: TypeAlias = Callable[[int, str, Door, str, Action], None]
 
 
@@ -136,6 +141,18 @@ class SettleGrant(Grant):
     """To be told of conflicts in the studies that `visible` admits, without their values, and to settle them."""
 
     action = Action.SETTLE
+
+
+class MoveGrant(Grant):
+    """To have objects of the studies that `visible` admits sent to a known destination."""
+
+    action = Action.MOVE
+
+
+class CommitmentGrant(Grant):
+    """To be told of objects that they are kept safely: of those that one has handed in, and of those in studies that `visible` admits."""
+
+    action = Action.STORE
 
 
 class AdministerGrant(Grant):

@@ -10,6 +10,7 @@ from typing import Self
 
 from leadglass.access.accounts import Accounts
 from leadglass.access.clock import Clock
+from leadglass.access.destinations import Destination, destination_of
 from leadglass.access.identity import (
     BearerToken,
     Credentials,
@@ -152,6 +153,10 @@ class Registry:
                 return self._local(int(principal.name))
             case Kind.USER:
                 return self.user(principal.name)
+
+    def destination(self, ae_title: str) -> Destination | None:
+        """The peer of this AE title as one to whom objects can be sent; None if there is none such."""
+        return destination_of(self.peers.get(ae_title), self._clock())
 
     def user(self, name: str) -> Recognised:
         """The person with this account, as the policy sees him."""

@@ -7,7 +7,7 @@ import ipaddress
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from leadglass.access import policy as policies
@@ -21,6 +21,7 @@ from leadglass.access.peers import Peer
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
 from leadglass.access.vouchers import Voucher
+from leadglass.archive.commitment import Promises, Receipts
 from leadglass.archive.proofs import NewPeer, NewProof, certify, peer_row
 from leadglass.archive.rows import NANOSECONDS, Row, entry_row, is_wanted, time_text
 from leadglass.errors import BadInput, WrongUsage
@@ -44,8 +45,10 @@ class Parts:
     anchor: Keeper
     authority: Authority
     trail: TrailLog
+    promises: Promises
     policy_file: Path
     aet: str
+    receipts: Receipts = field(default_factory=Receipts)
 
 
 class Administration:
@@ -244,6 +247,7 @@ class Administration:
             trail = self._hold.trail.verify(vouched=self._hold.anchor.checkpoint)
             problems += [f"trail: {problem}" for problem in trail.problems]
             problems += [f"access: {problem}" for problem in self._hold.anchor.problems()]
+            problems += [f"commitments: {problem}" for problem in self._hold.promises.problems()]
             counts = self._hold.vault.counts()
             stored = sum(1 for _, entry in self._hold.trail.read() if entry.detail.get("result") == StoreResult.STORED)
             if stored > counts.instances:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from leadglass.access.grant import StoreGrant
+from leadglass.archive.commitment import Receipts
 from leadglass.dicom.header import Header
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.validate import Validator
@@ -36,11 +37,14 @@ class Deposit:
     `write` and `commit` raise `BadDataSet`, `NotAllowed` and `NoRoom`; after any of them the deposit is over and nothing of it was kept.
     """
 
-    def __init__(self, grant: StoreGrant, vault: Vault, transfer_syntax: Uid, provenance: Provenance, limits: Limits) -> None:
+    def __init__(
+        self, grant: StoreGrant, vault: Vault, transfer_syntax: Uid, provenance: Provenance, limits: Limits, receipts: Receipts
+    ) -> None:
         self._grant = grant
         self._vault = vault
         self._transfer_syntax = transfer_syntax
         self._provenance = provenance
+        self._receipts = receipts
         self._validator = Validator(transfer_syntax, max_bytes=limits.max_object_bytes)
         self._before_header = bytearray()
         self._incoming: Incoming | None = None
@@ -78,6 +82,7 @@ class Deposit:
             self._give_up(error)
             raise
         self._over = True
+        self._receipts.note(self._grant.principal.id, header.instance, result)
         self._grant.settle(Outcome.DONE, studies=[header.study], count=1, detail={"result": result})
         return result
 

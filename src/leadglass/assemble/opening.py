@@ -15,6 +15,7 @@ from leadglass.access.identity import LocalUser
 from leadglass.access.policy import load_policy
 from leadglass.access.registry import Registry
 from leadglass.archive.archive import Archive, Limits, Parts
+from leadglass.archive.commitment import Promises
 from leadglass.assemble import rootkeys
 from leadglass.config import Settings, load_settings
 from leadglass.dicom.sopclasses import storage_with
@@ -24,6 +25,8 @@ from leadglass.home import Home
 from leadglass.seal.rootkey import RootKey
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
+from leadglass.vault.outbox import Outbox
+from leadglass.vault.room import Room
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import Door, Outcome
 
@@ -83,6 +86,8 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             _remake_index(home, keys, gate)
         vault = Vault.open(home.path, keys, reserve_bytes=settings.storage.reserve_bytes)
         undo.callback(vault.close)
+        room = Room(home.path, settings.storage.reserve_bytes)
+        promises = Promises(Outbox.open(home.commitments, keys.named("access"), keys.archive_id, room))
         parts = Parts(
             gate=gate,
             vault=vault,
@@ -91,6 +96,7 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             anchor=anchor,
             authority=authority,
             trail=trail,
+            promises=promises,
             policy_file=home.policy,
             aet=settings.archive.aet,
         )

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -22,7 +22,9 @@ from leadglass.vocabulary import Door
 from leadglass.wire.control.server import ControlServer
 from leadglass.wire.dicomweb.app import create_app
 from leadglass.wire.dicomweb.server import WebServer
+from leadglass.wire.dimse.commitment import Commitments
 from leadglass.wire.dimse.door import DimseDoor
+from leadglass.wire.dimse.outbound import Outbound
 
 WORKERS = 8
 """Threads of the archive for each kind of door: more than cores, because they wait for the disk."""
@@ -113,12 +115,16 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         undo.callback(workers.close)
         context = tls.LiveContext(identity, archive.trusted_clients)
         storage = archive.storage
-        door = DimseDoor(archive.archive, workers, tls=context.current, limits=_limits(settings), storage=storage)
+        calling = tls.unsafe_unless_proven(identity)
+        outbound = Outbound(calling, _limits(settings))
+        commitments = Commitments(archive.archive, workers, outbound)
+        undo.push_async_callback(commitments.close)
+        door = DimseDoor(archive.archive, workers, outbound, commitments, tls=context.current, limits=_limits(settings), storage=storage)
         dimse = await _open(undo, door, doors.dimse or settings.dimse.listen)
         open_doors = [door]
         plaintext = None
         if (listen := doors.unsafe_plaintext or settings.dimse.unsafe_plaintext_listen) is not None:
-            door = DimseDoor(archive.archive, workers, tls=None, limits=_limits(settings), storage=storage)
+            door = DimseDoor(archive.archive, workers, outbound, commitments, tls=None, limits=_limits(settings), storage=storage)
             plaintext = await _open(undo, door, listen)
             open_doors.append(door)
 
@@ -137,8 +143,9 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         control = ControlServer(archive.archive, home.control_socket)
         control.start()
         undo.callback(control.stop)
-        ticking = loop.create_task(_tick(archive, workers, identity, web_context, context, open_doors))
+        ticking = loop.create_task(_tick(archive, workers, identity, (web_context, calling), context, open_doors))
         undo.callback(ticking.cancel)
+        commitments.start()
         ready(Listening(dimse, Address(host=web_at.host, port=web_port), plaintext))
         await stop.wait()
 
@@ -185,7 +192,12 @@ def _use(context: tls.LiveContext, doors: list[DimseDoor]) -> None:
 
 
 async def _tick(
-    archive: Opened, workers: Workers, identity: tls.Identity, web: ssl.SSLContext, context: tls.LiveContext, doors: list[DimseDoor]
+    archive: Opened,
+    workers: Workers,
+    identity: tls.Identity,
+    ours: Iterable[ssl.SSLContext],
+    context: tls.LiveContext,
+    doors: list[DimseDoor],
 ) -> None:
     """Once a minute: what is counted goes into the trail, our certificate is replaced before it ends, whose time ended is cut."""
     while True:
@@ -193,7 +205,8 @@ async def _tick(
         try:
             await workers.run(archive.archive.tick)
             if await workers.run(lambda: _renew_if_due(archive)):
-                tls.load(web, identity)
+                for each in ours:
+                    tls.load(each, identity)
                 context.renew()
                 _use(context, doors)
             for door in doors:

@@ -1,9 +1,11 @@
 """The SOP classes and transfer syntaxes that leadglass knows by name (PS3.4 annexes B and C, PS3.6 annex A)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from pydicom._uid_dict import UID_dictionary
 
+from leadglass.dicom.levels import Root
 from leadglass.dicom.uid import Uid
 from leadglass.errors import ConfigurationError
 
@@ -21,6 +23,19 @@ GET = frozenset({PATIENT_ROOT_GET, STUDY_ROOT_GET})
 MOVE = frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE})
 
 DICOM_ROOT = "1.2.840.10008."
+
+ROOT_OF: Mapping[Uid, Root] = MappingProxyType(
+    {
+        **dict.fromkeys((PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET), Root.PATIENT),
+        **dict.fromkeys((STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET), Root.STUDY),
+    }
+)
+"""The information model of each query and retrieve class."""
+
+STORAGE_COMMITMENT = Uid("1.2.840.10008.1.20.1")
+STORAGE_COMMITMENT_INSTANCE = Uid("1.2.840.10008.1.20.1.1")
+"""The push model's class and its well-known instance (PS3.4 J.3)."""
+
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 _STORAGE_ELSEWHERE = frozenset(
     {

@@ -82,6 +82,15 @@ def client_context(*, trusted_servers: str, identity: Identity | None = None, ch
     return context
 
 
+def unsafe_unless_proven(identity: Identity) -> ssl.SSLContext:
+    """A requestor's context that takes any certificate: for `net.requestor.proven` alone, which looks at the key before a byte is sent."""
+    context = _hardened(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    load(context, identity)
+    return context
+
+
 def trust(context: ssl.SSLContext, certificates: str) -> None:
     """Add PEM certificates to those that `context` trusts; it holds for the handshakes after it."""
     # A pinned certificate of a peer need not be a CA's to be trusted for itself.

@@ -117,6 +117,12 @@ class Vault:
             raise Damaged("a blob holds another object than the index says; run `leadglass index rebuild HOME`")
         return stored
 
+    def senders_aside(self, instance: Uid) -> Iterator[Mapping[str, str]]:
+        """Who sent the objects of this instance that were put aside; Damaged, KeyUnavailable at their turn."""
+        for place in self._holdings.index.aside(instance):
+            with self._holdings.open_place(place) as stored:
+                yield stored.descriptor.sender
+
     def conflicts(self) -> Iterator[Conflict]:
         """What was put aside, in the order in which it was."""
         return (record for record in self._holdings.journal if isinstance(record, Conflict))

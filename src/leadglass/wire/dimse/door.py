@@ -9,7 +9,7 @@ from leadglass.access.identity import BearerToken, Credentials, PeerCertificate,
 from leadglass.archive.archive import Archive, Session
 from leadglass.dicom import sopclasses
 from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Negotiated, Offer, negotiate
-from leadglass.dicom.dimse import EchoRequest, FindRequest, GetRequest, StoreRequest
+from leadglass.dicom.dimse import ActionRequest, EchoRequest, FindRequest, GetRequest, MoveRequest, StoreRequest
 from leadglass.dicom.pdu import AssociateRequest, ContextOutcome
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
@@ -20,16 +20,20 @@ from leadglass.net.limits import Limits
 from leadglass.net.streams import Message
 from leadglass.net.workers import Workers
 from leadglass.vocabulary import Action, Door, Refusal
-from leadglass.wire.dimse import echo, find, get, store
+from leadglass.wire.dimse import echo, find, get, move, store
 from leadglass.wire.dimse.call import Call
+from leadglass.wire.dimse.commitment import Commitments
+from leadglass.wire.dimse.outbound import Outbound
 from leadglass.wire.dimse.statuses import status_of
 
 _QUERY_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
-_OURS = frozenset({sopclasses.VERIFICATION, sopclasses.STUDY_ROOT_FIND, sopclasses.STUDY_ROOT_GET})
+_OURS = frozenset({sopclasses.VERIFICATION, sopclasses.STUDY_ROOT_FIND, sopclasses.STORAGE_COMMITMENT}).union(
+    sopclasses.GET, sopclasses.MOVE
+)
 """The SOP classes of the services that we have beside storage, for whoever may use them."""
 
 
-async def _serve_call(call: Call) -> bool:
+async def _serve_call(call: Call, commitments: Commitments) -> bool:
     """The table of services: a command, in a context of its own SOP classes; gives whether there is one."""
     match call.message.command:
         case EchoRequest() as command if command.sop_class == sopclasses.VERIFICATION:
@@ -38,8 +42,12 @@ async def _serve_call(call: Call) -> bool:
             await store.serve(call, command)
         case FindRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_FIND:
             await find.serve(call, command)
-        case GetRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_GET:
+        case GetRequest() as command if command.sop_class in sopclasses.GET:
             await get.serve(call, command)
+        case MoveRequest() as command if command.sop_class in sopclasses.MOVE:
+            await move.serve(call, command)
+        case ActionRequest() as command if command.sop_class == sopclasses.STORAGE_COMMITMENT:
+            await commitments.serve(call, command)
         case _:
             return False
     return True
@@ -51,7 +59,11 @@ def _offer(session: Session, storage: frozenset[Uid], abstract_syntax: Uid) -> O
         return Offer(_QUERY_SYNTAXES)
     if abstract_syntax == sopclasses.STUDY_ROOT_FIND and session.may(Action.FIND):
         return Offer(_QUERY_SYNTAXES)
-    if abstract_syntax == sopclasses.STUDY_ROOT_GET and session.may(Action.GET):
+    if abstract_syntax in sopclasses.GET and session.may(Action.GET):
+        return Offer(_QUERY_SYNTAXES)
+    if abstract_syntax in sopclasses.MOVE and session.may(Action.MOVE):
+        return Offer(_QUERY_SYNTAXES)
+    if abstract_syntax == sopclasses.STORAGE_COMMITMENT and session.may(Action.STORE):
         return Offer(_QUERY_SYNTAXES)
     if abstract_syntax in storage:
         takes, gives = session.may(Action.STORE), session.may(Action.GET)
@@ -91,6 +103,8 @@ class DimseDoor:
         self,
         archive: Archive,
         workers: Workers,
+        outbound: Outbound,
+        commitments: Commitments,
         *,
         tls: ssl.SSLContext | None,
         limits: Limits,
@@ -98,6 +112,8 @@ class DimseDoor:
     ) -> None:
         self._archive = archive
         self._workers = workers
+        self._outbound = outbound
+        self._commitments = commitments
         self._tls = tls
         self._limits = limits
         self._storage = storage
@@ -173,7 +189,8 @@ class DimseDoor:
 
     async def _answer(self, session: Session, association: ServerAssociation, message: Message) -> None:
         try:
-            if not await _serve_call(Call(session, association, message, self._workers, self._archive.aet, self._storage)):
+            call = Call(session, association, message, self._workers, self._archive.aet, self._storage, self._outbound)
+            if not await _serve_call(call, self._commitments):
                 session.refused(Refusal.NOT_UNDERSTOOD)
                 await association.refuse(message, Status.UNRECOGNIZED_OPERATION)
         except LeadglassError as error:
