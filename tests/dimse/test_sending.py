@@ -15,6 +15,7 @@ from leadglass.net.acceptor import serve as listen
 from leadglass.net.requestor import connect, tcp
 from leadglass.net.streams import OVERHEAD, DataSetStream
 from leadglass.net.workers import Workers
+from leadglass.pixels.pool import Decoders, DecodingLimits
 from leadglass.wire.dimse import get, store
 from tests.net.doors import CT, STUDY_GET, run
 
@@ -51,7 +52,7 @@ def test_no_thread_reads_an_object_any_more_when_its_sending_has_failed() -> Non
     ended = asyncio.Event()
 
     async def serve(association: ServerAssociation) -> None:
-        stored = FetchedObject(Uid("1.2"), Uid("1.3"), CT, Uid("1.4"), EXPLICIT_LITTLE_ENDIAN, 1 << 30, source)
+        stored = FetchedObject(Uid("1.2"), Uid("1.3"), CT, Uid("1.4"), EXPLICIT_LITTLE_ENDIAN, 1 << 30, source, Decoders(DecodingLimits()))
         async for _ in association:
             try:
                 await get.send(stored, association, workers)

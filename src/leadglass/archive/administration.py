@@ -25,6 +25,7 @@ from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
 from leadglass.archive.rows import NANOSECONDS, Row, entry_row, is_wanted, time_text
 from leadglass.errors import BadInput, WrongUsage
+from leadglass.pixels.pool import Decoders
 from leadglass.trail.export import Piece, pieces
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
@@ -45,6 +46,7 @@ class Parts:
     anchor: Keeper
     authority: Authority
     trail: TrailLog
+    decoders: Decoders
     policy_file: Path
     aet: str
 

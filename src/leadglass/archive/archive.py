@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from leadglass.access.identity import Credentials, Principal
 from leadglass.archive.administration import Administration, NewPeer, Parts
-from leadglass.archive.fetch import Fetched, FetchedObject
+from leadglass.archive.fetch import Fetched, FetchedObject, Outgoing, outgoing_syntax
 from leadglass.archive.find import Found, Record
 from leadglass.archive.store import Deposit, Limits, Provenance
 from leadglass.dicom.query import Query, Selection
@@ -26,10 +26,12 @@ __all__ = [
     "Found",
     "Limits",
     "NewPeer",
+    "Outgoing",
     "Parts",
     "Provenance",
     "Record",
     "Session",
+    "outgoing_syntax",
 ]
 
 
@@ -81,7 +83,7 @@ class Session:
     def fetch(self, selection: Selection) -> Fetched:
         """The stored objects that `selection` names and that the caller may see, as a context manager over an iterable."""
         grant = self._gate.admit_get(self.caller.principal, self.caller.door, self.caller.address)
-        return Fetched(grant, self._vault, selection)
+        return Fetched(grant, self._vault, selection, self._parts.decoders)
 
     def require_store(self) -> None:
         """Raise `NotAllowed`, with the denial in the trail, for a caller who may store nothing; asked before his data are read."""

@@ -18,6 +18,7 @@ from leadglass.archive.archive import Archive, Limits, Parts
 from leadglass.assemble import rootkeys
 from leadglass.config import Settings, load_settings
 from leadglass.home import Home
+from leadglass.pixels.pool import Decoders, DecodingLimits
 from leadglass.seal.rootkey import RootKey
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
@@ -72,6 +73,8 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             _remake_index(home, keys, gate)
         vault = Vault.open(home.path, keys, reserve_bytes=settings.storage.reserve_bytes)
         undo.callback(vault.close)
+        decoders = Decoders(_decoding_limits(settings))
+        undo.callback(decoders.close)
         parts = Parts(
             gate=gate,
             vault=vault,
@@ -80,10 +83,20 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             anchor=anchor,
             authority=authority,
             trail=trail,
+            decoders=decoders,
             policy_file=home.policy,
             aet=settings.archive.aet,
         )
         yield Opened(Archive(parts, Limits(settings.storage.max_object_bytes)), authority, settings)
+
+
+def _decoding_limits(settings: Settings) -> DecodingLimits:
+    return DecodingLimits(
+        processes=settings.pixels.processes,
+        seconds_per_frame=settings.pixels.seconds_per_frame,
+        frame_bytes=settings.pixels.max_frame_bytes,
+        memory_bytes=settings.pixels.process_memory_bytes,
+    )
 
 
 def _remake_index(home: Home, keys: Keys, gate: Gate) -> None:

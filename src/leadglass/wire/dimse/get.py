@@ -2,22 +2,19 @@
 
 import asyncio
 import struct
-from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
 from leadglass import logs
 from leadglass.archive.archive import Fetched, FetchedObject
-from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Context
-from leadglass.dicom.convert import to_explicit_little_endian
+from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN
 from leadglass.dicom.dimse import GetRequest, GetResponse
 from leadglass.dicom.levels import Root
 from leadglass.dicom.query import MAX_IDENTIFIER_BYTES, selection_from_identifier
 from leadglass.dicom.status import Status, StatusKind, kind_of
-from leadglass.dicom.syntax import is_deflated, is_native
 from leadglass.dicom.uid import Uid
-from leadglass.errors import Damaged
+from leadglass.errors import CannotConvert, Damaged
 from leadglass.net.acceptor import ServerAssociation
 from leadglass.net.workers import Workers, pull
 from leadglass.wire.dimse.call import Call
@@ -76,39 +73,29 @@ async def _send_all(fetched: Fetched, tally: _Tally, call: Call, command: GetReq
 
 
 async def send(stored: FetchedObject, association: ServerAssociation, workers: Workers) -> int:
-    """Send one object as it is stored, or as explicit little endian where that is what the peer takes."""
-    contexts = association.contexts_for(stored.sop_class)
-    as_stored = _context(contexts, stored.transfer_syntax)
-    converted = _context(contexts, EXPLICIT_LITTLE_ENDIAN) if is_native(stored.transfer_syntax) else None
-    context = as_stored or converted
-    if context is None:
+    """Send one object in a transfer syntax that the peer takes; where there is none, the sub-operation fails."""
+    contexts = {context.transfer_syntax: context for context in reversed(association.contexts_for(stored.sop_class))}
+    if not contexts:
         return Status.SOP_CLASS_NOT_SUPPORTED
-    pieces = _as_stored(stored) if as_stored else to_explicit_little_endian(stored.reader, stored.transfer_syntax)
     try:
-        if as_stored and stored.size <= PIECE:
-            response = await association.store(context, stored.sop_instance, await workers.run(partial(b"".join, pieces)))
+        outgoing = await workers.run(partial(stored.open_in, tuple(contexts)))
+    except CannotConvert as error:
+        logs.fault("dimse-get", error)
+        return Status.SOP_CLASS_NOT_SUPPORTED
+    context = contexts[outgoing.transfer_syntax]
+    try:
+        if outgoing.size is not None and outgoing.size <= PIECE:
+            response = await association.store(context, stored.sop_instance, await workers.run(partial(b"".join, outgoing.pieces)))
         else:
             # However the sending ends, no thread may read the object any more when it is closed.
-            async with aclosing(pull(workers, pieces)) as pulled:
+            async with aclosing(pull(workers, outgoing.pieces)) as pulled:
                 response = await association.store(context, stored.sop_instance, pulled)
-    except Damaged as error:
+    except (Damaged, CannotConvert) as error:
         if association.failure is not None:
             raise
         logs.fault("dimse-get", error)
         return Status.PROCESSING_FAILURE
     return response.status
-
-
-def _context(contexts: list[Context], transfer_syntax: str) -> Context | None:
-    return next((each for each in contexts if each.transfer_syntax == transfer_syntax), None)
-
-
-def _as_stored(stored: FetchedObject) -> Iterator[bytes]:
-    while piece := stored.reader.read(PIECE):
-        yield piece
-    if stored.size % 2 and is_deflated(stored.transfer_syntax):
-        # PS3.5 A.5: a deflated stream of odd length is padded by one zero byte; DCMTK aborts without it.
-        yield b"\0"
 
 
 def _response(command: GetRequest, status: Status, tally: _Tally) -> GetResponse:
