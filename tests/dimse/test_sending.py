@@ -37,7 +37,8 @@ class SlowSource:
             return bytes(size)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        raise NotImplementedError
+        assert offset == whence == 0
+        return 0
 
     def tell(self) -> int:
         raise NotImplementedError

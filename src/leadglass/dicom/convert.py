@@ -29,7 +29,7 @@ _STRUCTURE: Final = {
     Kind.FRAGMENTS_END: _SEQUENCE_END,
 }
 _ABOVE_ALL: Final = 1 << 32
-_PIECE: Final = 512 * 1024
+_PIECE: Final = 256 * 1024
 _ARRAY_OF: Final = {2: "H", 4: "I", 8: "Q"}
 
 

@@ -71,7 +71,8 @@ def jpeg_with_tail(data: bytes, tail: bytes) -> bytes:
     """The code stream with `tail` added to its last entropy-coded segment: of a whole image, which needs no more, it changes nothing."""
     end = data.rfind(b"\xff\xd9")
     body = data[:end] if end > 0 and not data[end + 2 :].strip(b"\0\xff") else data.rstrip(b"\0")
-    return body + tail + b"\xff\xd9"
+    # Bytes of ones before a marker are fill bytes (T.81 B.1.1.2), and with what follows here would be a marker.
+    return body.rstrip(b"\xff") + tail + b"\xff\xd9"
 
 
 def jpeg_2000_code_stream(data: bytes) -> bytes:

@@ -48,8 +48,58 @@ class DecodingLimits:
     """Decoded frames that wait in our memory for their receivers, in all."""
 
 
-class _Broken(Exception):  # never leaves this module
-    """The worker is no longer what it was started as."""
+class Broken(Exception):  # not in errors.py: it never leaves the pool
+    """The worker is late, gone, or says what it may not."""
+
+
+class Exchange:
+    """The two pipes of a worker, seen from the archive: what is written and read has an end in time and in length."""
+
+    def __init__(self, requests: int, answers: int) -> None:
+        self._requests, self._answers = requests, answers
+        for descriptor in (requests, answers):
+            os.set_blocking(descriptor, False)
+
+    def greeted(self, deadline: float) -> Protection:
+        """What the worker says that it is closed in by; `Broken` if it says something else."""
+        greeting = self._read(len(GREETING) + 1, deadline)
+        if not greeting.startswith(GREETING):
+            raise Broken
+        return Protection(greeting[-1] & sum(Protection))
+
+    def decode(self, frame: Frame, data: bytes, deadline: float) -> tuple[Outcome, bytes]:
+        """The answer to one frame; `Broken` or OSError when there is none."""
+        self._write(frame.pack(len(data)), deadline)
+        self._write(data, deadline)
+        try:
+            outcome = unpack_answer(self._read(ANSWER.size, deadline), frame.size)
+        except ValueError:
+            raise Broken from None
+        return outcome, self._read(frame.size, deadline) if outcome is Outcome.DECODED else b""
+
+    def _write(self, data: bytes, deadline: float) -> None:
+        view = memoryview(data)
+        while view:
+            _wait(self._requests, select.POLLOUT, deadline)
+            view = view[os.write(self._requests, view[:_CHUNK]) :]
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        taken = bytearray()
+        while len(taken) < size:
+            _wait(self._answers, select.POLLIN, deadline)
+            piece = os.read(self._answers, min(_CHUNK, size - len(taken)))
+            if not piece:
+                raise Broken
+            taken += piece
+        return bytes(taken)
+
+
+def _wait(descriptor: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(descriptor, event)
+    left = deadline - time.monotonic()
+    if left <= 0 or not poll.poll(left * 1000):
+        raise Broken
 
 
 class _Worker:
@@ -66,17 +116,17 @@ class _Worker:
             start_new_session=True,
             bufsize=0,
         )
-        self._requests, self._answers = _pipe(self._process.stdin), _pipe(self._process.stdout)
         self._busy = 0.0
         try:
-            greeting = self._read(len(GREETING) + 1, time.monotonic() + START_SECONDS)
-        except (_Broken, OSError):
+            self._exchange = Exchange(_number(self._process.stdin), _number(self._process.stdout))
+            standing = self._exchange.greeted(time.monotonic() + START_SECONDS)
+        except (Broken, OSError):
             self.end()
-            raise CannotConvert("the process that decodes pixels does not start; its log has nothing, see docs/operating.md") from None
+            raise CannotConvert("the process that decodes pixels does not start") from None
         except BaseException:
             self.end()
             raise
-        if not greeting.startswith(GREETING) or not Protection(greeting[-1] & sum(Protection)) & Protection.SECCOMP:
+        if not standing & Protection.SECCOMP:
             self.end()
             raise CannotConvert("pixels are not decoded on this machine: the process that does it cannot be closed in")
 
@@ -89,42 +139,10 @@ class _Worker:
         return self._busy > LIFE_SECONDS
 
     def decode(self, frame: Frame, data: bytes, seconds: float) -> tuple[Outcome, bytes]:
-        """The answer to one frame; `_Broken` or OSError when there is none."""
         started = time.monotonic()
-        deadline = started + seconds
-        self._write(frame.pack(len(data)), deadline)
-        self._write(data, deadline)
-        try:
-            outcome = unpack_answer(self._read(ANSWER.size, deadline), frame.size)
-        except ValueError:
-            raise _Broken from None
-        pixels = self._read(frame.size, deadline) if outcome is Outcome.DECODED else b""
+        answer = self._exchange.decode(frame, data, started + seconds)
         self._busy += time.monotonic() - started
-        return outcome, pixels
-
-    def _write(self, data: bytes, deadline: float) -> None:
-        view = memoryview(data)
-        while view:
-            self._wait(self._requests, select.POLLOUT, deadline)
-            view = view[os.write(self._requests, view[:_CHUNK]) :]
-
-    def _read(self, size: int, deadline: float) -> bytes:
-        taken = bytearray()
-        while len(taken) < size:
-            self._wait(self._answers, select.POLLIN, deadline)
-            piece = os.read(self._answers, min(_CHUNK, size - len(taken)))
-            if not piece:
-                raise _Broken
-            taken += piece
-        return bytes(taken)
-
-    @staticmethod
-    def _wait(descriptor: int, event: int, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(descriptor, event)
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
-            raise _Broken
+        return answer
 
     def end(self) -> None:
         """Kill the process and give back what it had."""
@@ -136,10 +154,9 @@ class _Worker:
                     pipe.close()
 
 
-def _pipe(stream: IO[bytes] | None) -> int:
+def _number(stream: IO[bytes] | None) -> int:
     if stream is None:
-        raise CannotConvert("the process that decodes pixels has no pipes")
-    os.set_blocking(stream.fileno(), False)
+        raise Broken
     return stream.fileno()
 
 
@@ -186,7 +203,7 @@ class Decoders:
         worker = self._take()
         try:
             outcome, pixels = worker.decode(frame, data, self.limits.seconds_per_frame)
-        except (_Broken, OSError):
+        except (Broken, OSError):
             self._drop(worker)
             raise CannotConvert("decoding the pixels failed: it took too long or broke off") from None
         except BaseException:
