@@ -145,7 +145,9 @@ def _objects(fetched: Fetched) -> Objects:
 
 
 def _whole_objects(fetched: Fetched, objects: Objects, form: ObjectForm) -> Body:
-    if any(form.choose(stored_in) != stored_in for stored_in in fetched.transfer_syntaxes):
+    # Of every object before the first is opened: all or nothing.
+    sent_in = {form.choose(stored_in) for stored_in in fetched.transfer_syntaxes}
+    if sent_in - fetched.transfer_syntaxes:
         fetched.warm_decoders()
     if form.multipart:
         boundary = multipart.new_boundary()
