@@ -16,11 +16,13 @@ import pytest
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID
 
+from leadglass.dicom.part10 import file_meta
 from tests import peers, samples
 from tests.archives import ArchiveUnderTest
 from tests.certificates import Identity
 from tests.dicomweb.client import Client, parts_of
-from tests.pixels.references import EXPLICIT, LOSSY, pixels, theirs
+from tests.pixels.references import EXPLICIT, IMPLICIT, LOSSY, pixels, theirs
+from tests.whole.associating import GET, Sent, associated
 from tests.whole.relay import client_context, relay
 
 STUDY = "1.2.826.0.1.3680043.8.498.4711"
@@ -79,18 +81,20 @@ def got(archive: ArchiveUnderTest, who: Identity, folder: Path, offer: str) -> t
     return done.stdout, {path.name.split(".", 1)[1]: pydicom.dcmread(path) for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize(("offer", "syntax"), [("+x=", EXPLICIT), ("+xi", "1.2.840.10008.1.2")])
+def require_right_pixels(name: str, converted: pydicom.Dataset) -> None:
+    lossy = pydicom.dcmread(samples.sample(name)).file_meta.TransferSyntaxUID in LOSSY
+    assert np.abs(pixels(converted) - theirs(samples.sample(name))).max() <= (3 if lossy else 0), name
+
+
 def test_getscu_that_takes_no_compression_gets_every_image_but_those_that_cannot_be_decoded(
-    offer: str, syntax: str, holding: ArchiveUnderTest, peers_of: dict[str, Identity], tmp_path: Path
+    holding: ArchiveUnderTest, peers_of: dict[str, Identity], tmp_path: Path
 ) -> None:
-    said, received = got(holding, peers_of["CT1"], tmp_path / "got", offer)
+    said, received = got(holding, peers_of["CT1"], tmp_path / "got", "+x=")
     by_uid = {str(data_set.SOPInstanceUID): data_set for data_set in received.values()}
     assert set(by_uid) == {uid(name) for name in WHOLE}
     for name in WHOLE:
-        source, converted = pydicom.dcmread(samples.sample(name)), by_uid[uid(name)]
-        assert converted.file_meta.TransferSyntaxUID == syntax
-        difference = np.abs(pixels(converted) - theirs(samples.sample(name))).max()
-        assert difference <= (3 if source.file_meta.TransferSyntaxUID in LOSSY else 0), name
+        assert by_uid[uid(name)].file_meta.TransferSyntaxUID == EXPLICIT
+        require_right_pixels(name, by_uid[uid(name)])
     counts = re.findall(r"(Completed|Failed|Warning) Suboperations *: (\d+)", said)
     assert dict(counts) == {"Completed": str(len(WHOLE)), "Failed": "2", "Warning": "0"}, said[-3000:]
     assert "Peer Aborted" not in said
@@ -99,15 +103,34 @@ def test_getscu_that_takes_no_compression_gets_every_image_but_those_that_cannot
     assert STUDY not in log
 
 
+def test_who_takes_implicit_little_endian_alone_gets_that_on_an_association_that_stays(
+    holding: ArchiveUnderTest, peers_of: dict[str, Identity]
+) -> None:
+    classes = {str(pydicom.dcmread(samples.sample(name)).SOPClassUID) for name in (*WHOLE, "JPEG2000.dcm")}
+    identifier = pydicom.Dataset()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", STUDY
+    received: list[Sent] = []
+    with associated(holding.dimse, peers_of["CT1"], storage=[(each, IMPLICIT) for each in classes], receiving=received) as association:
+        *_, (status, failed) = association.send_c_get(identifier, GET)
+        assert association.send_c_echo().Status == 0
+    assert status.Status == 0xB000
+    assert failed is not None
+    assert (status.NumberOfCompletedSuboperations, status.NumberOfFailedSuboperations) == (len(WHOLE), 2)
+    assert set(failed.FailedSOPInstanceUIDList) == {DAMAGED, VIDEO}
+    for sent in received:
+        assert sent.transfer_syntax == IMPLICIT
+        name = WHOLE[int(sent.sop_instance.rpartition(".")[2]) - 1]
+        file = file_meta(sent.sop_class, sent.sop_instance, IMPLICIT) + sent.data_set
+        require_right_pixels(name, pydicom.dcmread(io.BytesIO(file)))
+
+
 def test_the_web_gives_explicit_little_endian_by_default_and_a_reason_for_the_rest(holding: ArchiveUnderTest) -> None:
     client = Client(holding, holding.token("clara"))
     where = f"/studies/{STUDY}/series/{STUDY}.0.1"
     for name in WHOLE:
         ((kind, file),) = parts_of(client.get(f"{where}/instances/{uid(name)}"))
         assert kind == f"application/dicom; transfer-syntax={EXPLICIT}"
-        data_set = pydicom.dcmread(io.BytesIO(file))
-        lossy = pydicom.dcmread(samples.sample(name)).file_meta.TransferSyntaxUID in LOSSY
-        assert np.abs(pixels(data_set) - theirs(samples.sample(name))).max() <= (3 if lossy else 0)
+        require_right_pixels(name, pydicom.dcmread(io.BytesIO(file)))
     damaged = client.get(f"{where}/instances/{DAMAGED}", "application/dicom")
     assert (damaged.status_code, damaged.json()) == (406, {"error": "the compressed pixels are damaged or cut off"})
     frame = client.get(f"{where}/instances/{DAMAGED}/frames/1", "application/octet-stream")
