@@ -1,6 +1,7 @@
 """What the services of the door hold, and what they leave behind, when the peer is no good one."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import cast
@@ -16,6 +17,7 @@ from leadglass.net.acceptor import serve as listen
 from leadglass.net.requestor import connect, tcp
 from leadglass.net.streams import OVERHEAD, DataSetStream
 from leadglass.net.workers import Workers
+from leadglass.pixels.pool import Decoders, DecodingLimits
 from leadglass.vault.blobs import BlobPlace
 from leadglass.wire.dimse import store
 from leadglass.wire.dimse.suboperations import Sending, Tally
@@ -57,7 +59,9 @@ class OneSlowObject:
 
     def open(self, row: InstanceRow) -> FetchedObject:
         uids = row.study, row.series, row.sop_class, row.sop_instance, row.transfer_syntax
-        return FetchedObject(*uids, row.size, self._source, self._source.close)
+        closing = contextlib.ExitStack()
+        closing.callback(self._source.close)
+        return FetchedObject(*uids, row.size, self._source, Decoders(DecodingLimits()), closing)
 
 
 def test_no_thread_reads_an_object_any_more_when_its_sending_has_failed() -> None:

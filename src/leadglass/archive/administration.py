@@ -25,6 +25,7 @@ from leadglass.archive.commitment import Promises, Receipts
 from leadglass.archive.proofs import NewPeer, NewProof, certify, peer_row
 from leadglass.archive.rows import NANOSECONDS, Row, entry_row, is_wanted, time_text
 from leadglass.errors import BadInput, WrongUsage
+from leadglass.pixels.pool import Decoders
 from leadglass.trail.export import Piece, pieces
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
@@ -46,6 +47,7 @@ class Parts:
     authority: Authority
     trail: TrailLog
     promises: Promises
+    decoders: Decoders
     policy_file: Path
     aet: str
     receipts: Receipts = field(default_factory=Receipts)

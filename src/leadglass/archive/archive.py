@@ -12,7 +12,7 @@ from leadglass.access.identity import BearerToken, Credentials, Principal
 from leadglass.archive.administration import Administration, Parts
 from leadglass.archive.commitment import Promise, check
 from leadglass.archive.conflicts import Conflicts
-from leadglass.archive.fetch import Fetched, FetchedObject, Outgoing
+from leadglass.archive.fetch import Fetched, FetchedObject, Outgoing, outgoing_syntax
 from leadglass.archive.find import Found, Record
 from leadglass.archive.move import Moved, begin_move
 from leadglass.archive.proofs import NewPeer, NewProof
@@ -46,6 +46,7 @@ __all__ = [
     "Provenance",
     "Record",
     "Session",
+    "outgoing_syntax",
 ]
 
 
@@ -97,12 +98,14 @@ class Session:
     def fetch(self, selection: Selection) -> Fetched:
         """The stored objects that `selection` names and that the caller may see, as a context manager over an iterable."""
         grant = self._gate.admit_get(self.caller.principal, self.caller.door, self.caller.address)
-        return Fetched(grant, self._vault, selection)
+        return Fetched(grant, self._vault, selection, self._parts.decoders)
 
     def move(self, selection: Selection, destination: str) -> Moved:
         """As `fetch`, to be sent to the peer of this AE title; raises `NotAllowed` or `UnknownDestination`."""
         caller = self.caller
-        return begin_move(self._gate, self._vault, (caller.principal, caller.door, caller.address), selection, destination)
+        return begin_move(
+            self._gate, self._vault, self._parts.decoders, (caller.principal, caller.door, caller.address), selection, destination
+        )
 
     def promise(self, request: CommitmentRequest) -> Promise:
         """Take on a storage commitment, which is durable on return; raises `NotAllowed`, `TooMuchAtOnce` or `NoRoom`."""

@@ -10,6 +10,7 @@ from leadglass.access.identity import Principal
 from leadglass.archive.fetch import Fetched
 from leadglass.dicom.query import Selection
 from leadglass.errors import UnknownDestination
+from leadglass.pixels.pool import Decoders
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import Door, Outcome
 
@@ -20,12 +21,14 @@ UNKNOWN = "unknown"
 class Moved(Fetched):
     """The objects that are to be sent to `destination`."""
 
-    def __init__(self, grant: MoveGrant, vault: Vault, selection: Selection, destination: Destination) -> None:
-        super().__init__(grant, vault, selection)
+    def __init__(self, grant: MoveGrant, vault: Vault, selection: Selection, decoders: Decoders, destination: Destination) -> None:
+        super().__init__(grant, vault, selection, decoders)
         self.destination = destination
 
 
-def begin_move(gate: Gate, vault: Vault, who: tuple[Principal, Door, str], selection: Selection, ae_title: str) -> Moved:
+def begin_move(
+    gate: Gate, vault: Vault, decoders: Decoders, who: tuple[Principal, Door, str], selection: Selection, ae_title: str
+) -> Moved:
     """The objects of a selection that the caller may have moved; NotAllowed, UnknownDestination.
 
     Nothing that is stored is looked up for who may not move, nor for a destination that is none.
@@ -35,7 +38,7 @@ def begin_move(gate: Gate, vault: Vault, who: tuple[Principal, Door, str], selec
     try:
         if known is None:
             raise UnknownDestination("no peer that objects can be sent to has this AE title; `leadglass peer add --host --port` makes one")
-        moved = Moved(grant, vault, selection, known)
+        moved = Moved(grant, vault, selection, decoders, known)
         grant.announce(sorted({row.study for row in moved.rows}))
     except BaseException as error:
         if not grant.settled:

@@ -22,6 +22,7 @@ from leadglass.dicom.sopclasses import storage_with
 from leadglass.dicom.uid import Uid
 from leadglass.errors import ConfigurationError
 from leadglass.home import Home
+from leadglass.pixels.pool import Decoders, DecodingLimits
 from leadglass.seal.rootkey import RootKey
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
@@ -88,6 +89,8 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
         undo.callback(vault.close)
         room = Room(home.path, settings.storage.reserve_bytes)
         promises = Promises(Outbox.open(home.commitments, keys.named("access"), keys.archive_id, room))
+        decoders = Decoders(_decoding_limits(settings))
+        undo.callback(decoders.close)
         parts = Parts(
             gate=gate,
             vault=vault,
@@ -97,6 +100,7 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             authority=authority,
             trail=trail,
             promises=promises,
+            decoders=decoders,
             policy_file=home.policy,
             aet=settings.archive.aet,
         )
@@ -108,6 +112,15 @@ def _storage_of(settings: Settings) -> frozenset[Uid]:
         return storage_with(settings.dimse.additional_storage_classes)
     except ConfigurationError as error:
         raise ConfigurationError(f"leadglass.toml: dimse.additional_storage_classes: {error}") from None
+
+
+def _decoding_limits(settings: Settings) -> DecodingLimits:
+    return DecodingLimits(
+        processes=settings.pixels.processes,
+        seconds_per_frame=settings.pixels.seconds_per_frame,
+        frame_bytes=settings.pixels.max_frame_bytes,
+        memory_bytes=settings.pixels.process_memory_bytes,
+    )
 
 
 def _remake_index(home: Home, keys: Keys, gate: Gate) -> None:

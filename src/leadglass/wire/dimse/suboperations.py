@@ -164,8 +164,15 @@ class Sending:
         else:
             context = _context(contexts, prepared.outgoing.transfer_syntax)
             # However the sending ends, no thread may read the object any more when it is closed.
-            async with aclosing(pull(self._workers, prepared.outgoing.pieces)) as pulled:
-                response = await association.store(context, row.sop_instance, pulled, originator=self._originator)
+            try:
+                async with aclosing(pull(self._workers, prepared.outgoing.pieces)) as pulled:
+                    response = await association.store(context, row.sop_instance, pulled, originator=self._originator)
+            except (*_UNREADABLE, CannotConvert) as error:
+                if association.failure is not None:
+                    raise
+                logs.fault("an object could not be read to be sent", error)
+                self._fail(row, "it could not be read")
+                return
         match kind_of(response.status):
             case StatusKind.SUCCESS:
                 tally.completed += 1
