@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from pydicom._uid_dict import UID_dictionary
 
+from leadglass.dicom.levels import Root
 from leadglass.dicom.uid import Uid
 from leadglass.errors import ConfigurationError
 
@@ -19,6 +20,12 @@ STUDY_ROOT_GET = Uid("1.2.840.10008.5.1.4.1.2.2.3")
 FIND = frozenset({PATIENT_ROOT_FIND, STUDY_ROOT_FIND})
 GET = frozenset({PATIENT_ROOT_GET, STUDY_ROOT_GET})
 MOVE = frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE})
+
+ROOT_OF: dict[Uid, Root] = {
+    **dict.fromkeys((PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET), Root.PATIENT),
+    **dict.fromkeys((STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET), Root.STUDY),
+}
+"""The information model of each query and retrieve SOP class (PS3.4 C.6)."""
 
 DICOM_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."

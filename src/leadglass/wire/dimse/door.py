@@ -36,7 +36,7 @@ async def _serve_call(call: Call) -> bool:
             await echo.serve(call, command)
         case StoreRequest() as command if command.sop_class in call.storage:
             await store.serve(call, command)
-        case FindRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_FIND:
+        case FindRequest() as command if command.sop_class in sopclasses.FIND:
             await find.serve(call, command)
         case GetRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_GET:
             await get.serve(call, command)
@@ -49,7 +49,7 @@ def _offer(session: Session, storage: frozenset[Uid], abstract_syntax: Uid) -> O
     """What is offered for an abstract syntax: only what this caller may do at all."""
     if abstract_syntax == sopclasses.VERIFICATION and session.may(Action.ECHO):
         return Offer(_QUERY_SYNTAXES)
-    if abstract_syntax == sopclasses.STUDY_ROOT_FIND and session.may(Action.FIND):
+    if abstract_syntax in sopclasses.FIND and session.may(Action.FIND):
         return Offer(_QUERY_SYNTAXES)
     if abstract_syntax == sopclasses.STUDY_ROOT_GET and session.may(Action.GET):
         return Offer(_QUERY_SYNTAXES)
