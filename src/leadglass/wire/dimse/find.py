@@ -25,8 +25,10 @@ LOOK_SECONDS = 0.05
 async def serve(call: Call, command: FindRequest) -> None:
     """Answer a query with one pending response a match, then success, cancelled, or what is wrong with its identifier."""
     data = await call.data.read_all(MAX_IDENTIFIER)
+    options = call.association.negotiated.query_options(command.sop_class)
+    root = ROOT_OF[command.sop_class]
     try:
-        query = query_from_identifier(data, call.transfer_syntax, ROOT_OF[command.sop_class])
+        query = query_from_identifier(data, call.transfer_syntax, root, relational=options.relational, combine=options.combined_datetime)
     except (BadQuery, BadDataSet) as wrong:
         refusal = FindResponse(command.message_id, status_of(wrong), command.sop_class, comment(wrong))
         await call.association.respond(call.message, refusal)
