@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import engine_sink, http_servers
 from bench.figures import QUICK, WHOLE, Extent, file_system, heading
+from bench.finding import bench_find
 from bench.hostile import bench_hostile
 from bench.idle import bench_idle
 from bench.memory import bench_memory
@@ -27,6 +28,7 @@ _BENCHES: Mapping[str, Callable[[Path, Extent], None]] = {
     "storescu": bench_storescu,
     "retrieve": bench_retrieve,
     "web": bench_web,
+    "find": bench_find,
     "memory": bench_memory,
     "idle": bench_idle,
     "hostile": bench_hostile,

@@ -26,10 +26,12 @@ class Extent:
     """That QIDO is asked about."""
     frames: int
     """Of the large object, 2 MB each."""
+    found_studies: int
+    """That C-FIND is asked about, of ten instances each; Orthanc has one in fifty of them."""
 
 
-WHOLE = Extent(rounds=3, seconds=10, most_bytes=2_000_000_000, study_images=250, studies=2000, frames=1000)
-QUICK = Extent(rounds=3, seconds=2, most_bytes=500_000_000, study_images=50, studies=200, frames=125)
+WHOLE = Extent(rounds=3, seconds=10, most_bytes=2_000_000_000, study_images=250, studies=2000, frames=1000, found_studies=1_000_000)
+QUICK = Extent(rounds=3, seconds=2, most_bytes=500_000_000, study_images=50, studies=200, frames=125, found_studies=20_000)
 
 
 class Table:

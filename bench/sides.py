@@ -90,6 +90,11 @@ def our_receivers(archive: ArchiveUnderTest) -> list[Receiver]:
     ]
 
 
+def find_and_store_peer(archive: ArchiveUnderTest) -> Identity:
+    """A peer that may find and store, over TLS."""
+    return archive.peer(PEER, "find,store")
+
+
 @contextlib.contextmanager
 def orthanc_receivers(folder: Path) -> Iterator[list[Receiver]]:
     """Two Orthancs with Debian's defaults, open to everyone: plain, and over TLS with client certificates."""

@@ -2,8 +2,8 @@
 
 from fuzz import header
 from leadglass.dicom.levels import Root
-from leadglass.dicom.query import identifier_from_record, query_from_identifier, selection_from_identifier
-from leadglass.errors import BadQuery
+from leadglass.dicom.query import IdentifierWriter, query_from_identifier, selection_from_identifier
+from leadglass.errors import BadDataSet, BadQuery
 from leadglass.vocabulary import Level
 
 MARK = "zqxj"
@@ -16,19 +16,19 @@ def target(data: bytes) -> None:
     root = (Root.STUDY, Root.PATIENT)[(data[1] if len(data) > 1 else 0) % 2]
     try:
         selection_from_identifier(data[2:], transfer_syntax, root)
-    except BadQuery as refused:
+    except (BadQuery, BadDataSet) as refused:
         _repeats_nothing(refused)
     try:
         query = query_from_identifier(data[2:], transfer_syntax, root)
-    except BadQuery as refused:
+    except (BadQuery, BadDataSet) as refused:
         _repeats_nothing(refused)
         return
-    answer = identifier_from_record(RECORD, query, transfer_syntax)
+    answer = IdentifierWriter(query, transfer_syntax).write(RECORD)
     if query.level is Level.STUDY and query_from_identifier(answer, transfer_syntax, Root.STUDY).level is not Level.STUDY:
         raise AssertionError("the answer is of another level")
 
 
-def _repeats_nothing(refused: BadQuery) -> None:
+def _repeats_nothing(refused: BadQuery | BadDataSet) -> None:
     if MARK in str(refused):
         raise AssertionError(str(refused)) from refused
 

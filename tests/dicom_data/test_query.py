@@ -8,19 +8,20 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from leadglass.dicom.header import Header, scan
 from leadglass.dicom.levels import Root
-from leadglass.dicom.matching import AnyOf, Range, Single, UidList, Wildcard
+from leadglass.dicom.matching import AnyOf, Moments, Range, Single, UidList, Wildcard, matches
 from leadglass.dicom.query import (
     MAX_IDENTIFIER_BYTES,
+    IdentifierWriter,
     Query,
     Selection,
-    identifier_from_record,
     query_from_identifier,
     selection_from_identifier,
 )
 from leadglass.dicom.syntax import DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from leadglass.dicom.uid import Uid
-from leadglass.errors import BadQuery
+from leadglass.errors import BadDataSet, BadQuery
 from leadglass.vocabulary import Level
 from tests.dicom_data.data_sets import EXPLICIT, element, parsed, written
 
@@ -119,7 +120,7 @@ def test_bytes_that_are_no_identifier_are_refused() -> None:
         bytes(MAX_IDENTIFIER_BYTES + 1),
         level + bytes(40),
     ):
-        with pytest.raises(BadQuery):
+        with pytest.raises((BadQuery, BadDataSet)):
             query_from_identifier(data, EXPLICIT, Root.STUDY)
     with pytest.raises(BadQuery):
         query_from_identifier(level, DEFLATED_LITTLE_ENDIAN, Root.STUDY)
@@ -138,7 +139,7 @@ def test_a_record_is_written_so_that_pydicom_reads_it(transfer_syntax: str) -> N
         "NumberOfSeriesRelatedInstances": "12",
         "Rows": "5",
     }
-    theirs = parsed(identifier_from_record(record, query, transfer_syntax), transfer_syntax)
+    theirs = parsed(IdentifierWriter(query, transfer_syntax).write(record), transfer_syntax)
     assert theirs.PatientName == "Müller^Jürgen=漢"
     assert (theirs.SpecificCharacterSet, theirs.QueryRetrieveLevel, theirs.Modality) == ("ISO_IR 192", "SERIES", "CT")
     assert (theirs.StudyInstanceUID, theirs.SeriesInstanceUID, theirs.NumberOfSeriesRelatedInstances) == ("1.2.3", "1.2.4", 12)
@@ -153,7 +154,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]
 @given(name=TEXT, uid=UIDS, rows=st.integers(0, 65535), transfer_syntax=st.sampled_from(SYNTAXES))
 def test_what_is_written_is_read_back_as_keys(name: str, uid: str, rows: int, transfer_syntax: str) -> None:
     record = {"StudyInstanceUID": uid, "SeriesInstanceUID": "1.3", "SOPInstanceUID": "1.4", "StudyDescription": name, "Rows": str(rows)}
-    data = identifier_from_record(record, Query(Level.IMAGE, {}, ("StudyDescription", "Rows")), transfer_syntax)
+    data = IdentifierWriter(Query(Level.IMAGE, {}, ("StudyDescription", "Rows")), transfer_syntax).write(record)
     assert len(data) % 2 == 0
     back = query_from_identifier(data, transfer_syntax, Root.STUDY)
     assert back.keys == {
@@ -212,5 +213,66 @@ def test_any_bytes_are_a_query_or_refused(data: bytes) -> None:
         for read in (query_from_identifier, selection_from_identifier):
             try:
                 read(element(0x00080052, "CS", b"STUDY ") + data, transfer_syntax, Root.STUDY)
-            except BadQuery:
+            except (BadQuery, BadDataSet):
                 continue
+
+
+def test_an_item_of_a_sequence_is_asked_for_as_a_whole() -> None:
+    """PS3.4 C.2.2.2.6, from the object's own bytes to the match."""
+    first = identifier(RequestedProcedureID="RP1", ScheduledProcedureStepID="S1")
+    second = identifier(RequestedProcedureID="RP2", ScheduledProcedureStepID="S2")
+    uids = dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"), "1.2.3")
+    whole = identifier(**uids, RequestAttributesSequence=Sequence([first, second]), Rows=5)
+    for transfer_syntax in SYNTAXES:
+        header = scan(written(whole, transfer_syntax), transfer_syntax, complete=True)
+        assert isinstance(header, Header)
+        for keys, found in (
+            ({"RequestedProcedureID": "RP2"}, True),
+            ({"RequestedProcedureID": "RP2", "ScheduledProcedureStepID": "S*"}, True),
+            ({"RequestedProcedureID": "RP2", "ScheduledProcedureStepID": "S1"}, False),
+            ({"RequestedProcedureID": ""}, None),
+        ):
+            query = asked(
+                transfer_syntax=transfer_syntax,
+                QueryRetrieveLevel="SERIES",
+                StudyInstanceUID="1.2.3",
+                RequestAttributesSequence=Sequence([identifier(**keys)]),
+            )
+            match = query.keys.get("RequestAttributesSequence")
+            assert (
+                None if match is None else matches("RequestAttributesSequence", match, header.values["RequestAttributesSequence"])
+            ) is found
+            theirs = parsed(IdentifierWriter(query, transfer_syntax).write({**header.values}), transfer_syntax)
+            assert [str(item.RequestedProcedureID) for item in theirs.RequestAttributesSequence] == ["RP1", "RP2"]
+
+
+def test_dates_and_times_are_one_range_of_moments_where_that_was_negotiated() -> None:
+    keys = {"StudyDate": "20200101-20200103", "StudyTime": "1000-1200"}
+    data = written(identifier(QueryRetrieveLevel="STUDY", **keys), EXPLICIT)
+    apart = query_from_identifier(data, EXPLICIT, Root.STUDY).keys["StudyTime"]
+    moments = query_from_identifier(data, EXPLICIT, Root.STUDY, combine=True).keys["StudyTime"]
+    assert apart == Range("100000.000000", "120059.999999")
+    assert moments == Moments(("20200101", "100000.000000"), ("20200103", "120059.999999"))
+    assert isinstance(moments, Moments)
+    assert [moments.hold(f"2020010{day}", time) for day, time in ((1, "0959"), (1, "1000"), (2, "0300"), (3, "115900"), (3, "1201"))] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_what_was_negotiated_lets_keys_above_be_missing() -> None:
+    data = written(identifier(QueryRetrieveLevel="SERIES", Modality="CT"), EXPLICIT)
+    assert query_from_identifier(data, EXPLICIT, Root.PATIENT, relational=True).keys == {"Modality": Single("CT")}
+    with pytest.raises(BadQuery):
+        query_from_identifier(data, EXPLICIT, Root.PATIENT)
+    data = written(identifier(QueryRetrieveLevel="IMAGE", SOPInstanceUID="1.2"), EXPLICIT)
+    assert selection_from_identifier(data, EXPLICIT, Root.STUDY, relational=True) == (Level.IMAGE, Selection(instances=(Uid("1.2"),)))
+
+
+def test_an_element_of_a_file_header_before_an_identifier_is_passed_over() -> None:
+    """As Orthanc 1.10.1 sends it at level IMAGE."""
+    body = written(identifier(QueryRetrieveLevel="STUDY", PatientID="A"), IMPLICIT_LITTLE_ENDIAN)
+    assert query_from_identifier(b"\2\0\3\0\0\0\0\0" + body, IMPLICIT_LITTLE_ENDIAN, Root.STUDY).keys == {"PatientID": Single("A")}

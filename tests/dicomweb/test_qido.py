@@ -123,7 +123,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveUnderTes
     where = 'where = [{ attribute = "Modality", values = ["CT"], quantifier = "any" }]'
     clinician, rest = policy.read_text().split('[[rule]]\nroles = ["technologist"]', 1)
     policy.write_text(
-        clinician.replace('may = ["find", "get"]\nstudies = "every"', f'may = ["find", "get"]\n{where}')
+        clinician.replace('studies = "every"', where)
         + '[[rule]]\nroles = ["technologist"]'
         + rest
     )

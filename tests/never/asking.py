@@ -17,6 +17,7 @@ from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_END
 from leadglass.dicom.dimse import ActionRequest, EventReportResponse, MoveRequest, MoveResponse, StoreRequest, StoreResponse
 from leadglass.dicom.pdu import AssociateRequest
 from leadglass.dicom.sopclasses import (
+    PATIENT_ROOT_FIND,
     PATIENT_ROOT_GET,
     PATIENT_ROOT_MOVE,
     STORAGE_COMMITMENT,
@@ -382,8 +383,8 @@ class Dimse:
             return dialled
 
         syntaxes = [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN]
-        asked = [VERIFICATION, STUDY_ROOT_FIND, STUDY_ROOT_GET, STORAGE_COMMITMENT, Uid(CT), Uid(MR)]
-        asked += [Uid(f"1.2.840.10008.5.1.4.1.2.{number}") for number in ("1.1", "1.2", "1.3", "2.2")]
+        asked = [VERIFICATION, STUDY_ROOT_FIND, PATIENT_ROOT_FIND, STUDY_ROOT_GET, STORAGE_COMMITMENT, Uid(CT), Uid(MR)]
+        asked += [Uid(f"1.2.840.10008.5.1.4.1.2.{number}") for number in ("1.2", "1.3", "2.2")]
         roles = [RoleSelection(Uid(each), scu=True, scp=True) for each in (CT, MR)]
         proposal = propose(calling, called, [(each, syntaxes) for each in asked], roles=roles)
         told = _Told(who, self.exchanges, taps, "associate")
@@ -434,13 +435,15 @@ _TAGS: Final = {
     "SOPClassUID": 0x00080016, INSTANCE: 0x00080018, "PatientName": 0x00100010, "PatientID": 0x00100020,
     "PatientBirthDate": 0x00100030, "PatientSex": 0x00100040, STUDY: 0x0020000D, SERIES: 0x0020000E, "StudyID": 0x00200010,
     "InstanceNumber": 0x00200013, "NumberOfStudyRelatedSeries": 0x00201206, "NumberOfStudyRelatedInstances": 0x00201208,
-    "NumberOfPatientRelatedStudies": 0x00201200, "NumberOfFrames": 0x00280008,
+    "NumberOfPatientRelatedStudies": 0x00201200, "NumberOfPatientRelatedSeries": 0x00201202,
+    "NumberOfPatientRelatedInstances": 0x00201204, "NumberOfFrames": 0x00280008,
 }  # fmt: skip
 _VRS: Final = dict.fromkeys(_TAGS, "LO") | {
     "StudyDate": "DA", "StudyTime": "TM", "AccessionNumber": "SH", "Modality": "CS", "ModalitiesInStudy": "CS",
     "SOPClassesInStudy": "UI", "ReferringPhysicianName": "PN", "SOPClassUID": "UI", INSTANCE: "UI", "PatientName": "PN",
     "PatientBirthDate": "DA", "PatientSex": "CS", STUDY: "UI", SERIES: "UI", "StudyID": "SH", "InstanceNumber": "IS",
     "NumberOfStudyRelatedSeries": "IS", "NumberOfStudyRelatedInstances": "IS", "NumberOfPatientRelatedStudies": "IS",
+    "NumberOfPatientRelatedSeries": "IS", "NumberOfPatientRelatedInstances": "IS",
     "NumberOfFrames": "IS",
 }  # fmt: skip
 _LEVELS: Final = {"STUDY": (), "SERIES": (STUDY,), "IMAGE": (STUDY, SERIES)}
@@ -460,6 +463,36 @@ def _queries() -> Iterator[tuple[str, bytes]]:
     yield "nonsense", b"\1\2\3"
 
 
+_PATIENT_KEYS: Final = ("PatientName", "PatientBirthDate", "PatientSex")
+_COUNTED: Final = ("NumberOfPatientRelatedStudies", "NumberOfPatientRelatedSeries", "NumberOfPatientRelatedInstances")
+
+
+def _patient_queries() -> Iterator[tuple[str, bytes]]:
+    """What the patient root can be asked: whom there is, what he has, and everything below him."""
+    everything = dict.fromkeys(_TAGS, "")
+    yield "PATIENT", identifier("PATIENT", everything)
+    for keyword in ("PatientID", *_PATIENT_KEYS):
+        for value in _MATCHES[keyword]:
+            counted = dict.fromkeys(_COUNTED, "")
+            yield f"PATIENT {keyword}={value}", identifier("PATIENT", {"PatientName": "", "PatientID": "", **counted, keyword: value})
+    for patient, uid in (
+        (canary.CANARY_ID, CANARY_UID),
+        (canary.VISIBLE_ID, VISIBLE_UID),
+        (canary.VISIBLE_ID, CANARY_UID),
+        ("NOBODY", MISSING_UID),
+    ):
+        named = {"PatientID": patient}
+        yield f"STUDY of {patient}", identifier("STUDY", {**everything, **named})
+        for keyword in ("StudyDate", "ModalitiesInStudy", STUDY):
+            for value in _MATCHES[keyword]:
+                yield f"STUDY of {patient} {keyword}={value}", identifier("STUDY", {"StudyDescription": "", **named, keyword: value})
+        named[STUDY] = f"{uid}.1"
+        yield f"SERIES of {patient} {uid}", identifier("SERIES", {**everything, **named})
+        named[SERIES] = f"{uid}.1.1"
+        yield f"IMAGE of {patient} {uid}", identifier("IMAGE", {**everything, **named})
+    yield "STUDY of whom", identifier("STUDY", everything)
+
+
 async def _everything(association: ClientAssociation, told: _Told, *, every: int = 1) -> None:
     for service in (_echo, partial(_find_all, every=every), _get_all, _commit_all):
         with suppress(LookupError):
@@ -472,12 +505,13 @@ async def _echo(association: ClientAssociation, told: _Told) -> None:
 
 
 async def _find_all(association: ClientAssociation, told: _Told, *, every: int) -> None:
-    context = association.context(STUDY_ROOT_FIND)
-    for name, query in islice(_queries(), 0, None, every):
-        told.asking = f"find {name}"
-        async for _ in association.find(context, query):
-            pass
-        told.note(told.asking)
+    for root, queries in ((STUDY_ROOT_FIND, _queries()), (PATIENT_ROOT_FIND, _patient_queries())):
+        context = association.context(root)
+        for name, query in islice(queries, 0, None, every):
+            told.asking = f"find {root} {name}"
+            async for _ in association.find(context, query):
+                pass
+            told.note(told.asking)
 
 
 def _selections() -> Iterator[tuple[str, bytes]]:

@@ -76,7 +76,7 @@ def leak(where: str, owner: object, name: str) -> Callable[[Any_], Any_]:
 
 
 @leak("web dimse", vault.Vault, "find")
-def find_without_the_predicate(good: Any_, self: Any, query: Query, _: object) -> Any:
+def find_without_the_predicate(good: Any_, self: Any, query: Query, *_: object) -> Any:
     return good(self, query, EVERY_STUDY)
 
 

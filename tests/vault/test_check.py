@@ -193,14 +193,14 @@ def tampered(archive: Archive, sql: str) -> list[ProblemKind | type[Exception]]:
         "UPDATE studies SET PatientName_a = 'roe' WHERE id = 1",
         "UPDATE series SET Modality = 'MR' WHERE id = 1",
         "UPDATE series SET instances = 7 WHERE id = 1",
-        "UPDATE instances SET InstanceNumber = '9' WHERE id = 1",
-        "UPDATE instances SET size = size + 1 WHERE id = 2",
-        "UPDATE instances SET series_id = 2 WHERE id = 1",
-        "UPDATE instances SET transfer_syntax = '1.2.840.10008.1.2' WHERE id = 1",
+        "UPDATE instance_rows SET InstanceNumber = '9' WHERE id = 1",
+        "UPDATE instance_rows SET size = size + 1 WHERE id = 2",
+        "UPDATE instance_rows SET series_id = 2 WHERE id = 1",
+        "UPDATE instance_rows SET transfer_syntax = sop_class WHERE id = 1",
         "UPDATE studies SET key_id = zeroblob(16) WHERE id = 1",
-        "DELETE FROM instances WHERE id = 3",
+        "DELETE FROM instance_rows WHERE id = 3",
         "DELETE FROM conflicts",
-        "UPDATE study_modalities SET StudyDate_n = '19000101'",
+        "UPDATE study_traits SET StudyDate_n = '19000101'",
     ],
 )
 def test_an_index_that_says_otherwise_is_found(filled: Archive, sql: str) -> None:
@@ -209,7 +209,7 @@ def test_an_index_that_says_otherwise_is_found(filled: Archive, sql: str) -> Non
 
 def test_an_index_with_two_rows_changed_about_is_not_served(filled: Archive) -> None:
     index = filled.vault._holdings.index._writer  # noqa: SLF001 - as above
-    index.execute("UPDATE instances SET blob = (SELECT blob FROM instances WHERE id = 3) WHERE id = 1")
+    index.execute("UPDATE instance_rows SET blob = (SELECT blob FROM instance_rows WHERE id = 3) WHERE id = 1")
     (row,) = filled.vault.instances(Selection(instances=(Uid("1.2.3.1.1"),)), EVERY_STUDY)
     with pytest.raises(Damaged, match="another object"):
         filled.vault.open_object(row)
@@ -217,7 +217,7 @@ def test_an_index_with_two_rows_changed_about_is_not_served(filled: Archive) -> 
 
 def test_an_index_that_was_made_again_is_the_same(filled: Archive) -> None:
     before = list(filled.vault.index_dump())
-    assert len(before) == 10
+    assert len(before) == 12
     filled.close()
     (filled.home / "index" / "index.db").unlink()
     keys = filled.open_keys()

@@ -23,6 +23,7 @@ from leadglass.vault.blobs import BlobPlace
 from leadglass.vault.index import Index
 from leadglass.vault.rows import Entry
 from leadglass.vocabulary import Level
+from tests import synthetic
 
 KEY = b"I" * 32
 NAMES = [
@@ -371,3 +372,44 @@ def test_quotes_and_wildcards_of_sql_mean_nothing(tmp_path: Path) -> None:
     with pytest.raises(BadQuery):
         parse_match("StudyInstanceUID", "1.2' OR '1'='1")
     index.close()
+
+
+def test_a_search_ends_when_it_is_told_to_also_before_its_first_row(tmp_path: Path) -> None:
+    index = Index.create(tmp_path / "index.db", KEY)
+    synthetic.fill(index, 4)
+    description = parse_match("StudyDescription", "*NOTHING*HAS*THIS*")
+    looks: list[bool] = []
+
+    def stopped() -> bool:
+        looks.append(True)
+        return len(looks) > 1
+
+    assert list(index.find(Query(Level.STUDY, {"StudyDescription": description}, ()), EVERY_STUDY, stopped)) == []
+    assert len(looks) == 2, "it was not asked in the middle, or went on"
+    assert len(list(index.find(Query(Level.STUDY, {}, ()), EVERY_STUDY))) == 4 * synthetic.STUDIES_A_DAY
+    index.close()
+
+
+@pytest.mark.parametrize("days", [1, 23])
+def test_a_copied_index_is_as_one_that_was_written(tmp_path: Path, days: int) -> None:
+    """What the bench asks at ten million instances is what rows written one by one would be."""
+    index, other = Index.create(tmp_path / "index.db", KEY), Index.create(tmp_path / "other.db", KEY)
+    synthetic.fill(index, days)
+    assert list(index.integrity()) == []
+    for entry in synthetic.Study(days - 1, 17).entries():
+        other.add(entry)
+    study = {"StudyInstanceUID": parse_match("StudyInstanceUID", synthetic.Study(days - 1, 17).uid)}
+    returns = (
+        "PatientName",
+        "PatientID",
+        "StudyDate",
+        "AccessionNumber",
+        "ModalitiesInStudy",
+        "NumberOfStudyRelatedInstances",
+        "SOPClassesInStudy",
+    )
+    for level in (Level.STUDY, Level.SERIES, Level.IMAGE):
+        query = Query(level, study, returns)
+        assert list(index.find(query, EVERY_STUDY)) == list(other.find(query, EVERY_STUDY))
+    index.close()
+    other.close()

@@ -25,6 +25,7 @@ class Found:
         self.count = 0
         self.cut = False
         self._complete = False
+        self._stopped = False
         self._stream: Generator[Record, None, None] | None = None
 
     def __enter__(self) -> Self:
@@ -34,18 +35,22 @@ class Found:
         self._stream = self._records()
         return self._stream
 
+    def stop(self) -> None:
+        """End the search from another thread: no more records come, also while the first is still being looked for."""
+        self._stopped = True
+
     def _records(self) -> Generator[Record, None, None]:
         limit = self._query.limit
         # One record more than asked for shows whether the limit cut anything.
         query = self._query if limit is None else replace(self._query, limit=limit + 1)
-        with closing(self._vault.find(query, self._grant.visible)) as records:
+        with closing(self._vault.find(query, self._grant.visible, lambda: self._stopped)) as records:
             for record in records:
                 if limit is not None and self.count == limit:
                     self.cut = True
                     break
                 self.count += 1
                 yield record
-        self._complete = True
+        self._complete = not self._stopped
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._stream is not None:

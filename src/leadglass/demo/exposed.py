@@ -18,7 +18,7 @@ from leadglass.dicom.dimse import EchoRequest, EchoResponse, FindRequest, FindRe
 from leadglass.dicom.levels import Root
 from leadglass.dicom.matching import matches
 from leadglass.dicom.pdu import AssociateRequest
-from leadglass.dicom.query import Query, Selection, identifier_from_record, query_from_identifier, selection_from_identifier
+from leadglass.dicom.query import IdentifierWriter, Query, Selection, query_from_identifier, selection_from_identifier
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.validate import validate
@@ -67,7 +67,7 @@ class _Exposed:
         data = await message.data.read_all(_IDENTIFIER_BYTES) if message.data is not None else b""
         query = query_from_identifier(data, message.context.transfer_syntax, Root.STUDY)
         for record in self._records(query):
-            answer = identifier_from_record(record, query, message.context.transfer_syntax)
+            answer = IdentifierWriter(query, message.context.transfer_syntax).write(record)
             await association.respond(message, FindResponse(command.message_id, Status.PENDING, command.sop_class), answer)
         await association.respond(message, FindResponse(command.message_id, Status.SUCCESS, command.sop_class))
 

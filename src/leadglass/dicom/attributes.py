@@ -11,7 +11,7 @@ from typing import Final
 from leadglass.dicom.levels import UNIQUE_KEY
 from leadglass.vocabulary import Level
 
-__all__ = ["BY_KEYWORD", "BY_TAG", "COMPUTED", "DOOR", "INDEXED", "INDEXED_TAGS", "UNIQUE_KEY", "Attribute", "attribute"]
+__all__ = ["BY_KEYWORD", "BY_TAG", "COMPUTED", "DOOR", "INDEXED", "INDEXED_ITEMS", "INDEXED_TAGS", "UNIQUE_KEY", "Attribute", "attribute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,25 @@ class Attribute:
     tag: int
     vr: str
     level: Level
+    items: "tuple[Attribute, ...]" = ()
+    """Of a sequence: what is known of each of its items."""
 
 
 def _table(level: Level, *rows: tuple[int, str, str]) -> tuple[Attribute, ...]:
-    return tuple(Attribute(keyword, tag, vr, level) for tag, vr, keyword in sorted(rows))
+    return tuple(Attribute(keyword, tag, vr, level, _table(level, *_ITEMS.get(keyword, ()))) for tag, vr, keyword in sorted(rows))
+
+
+_ITEMS: Final[Mapping[str, tuple[tuple[int, str, str], ...]]] = {
+    "ProcedureCodeSequence": (
+        (0x00080100, "SH", "CodeValue"),
+        (0x00080102, "SH", "CodingSchemeDesignator"),
+        (0x00080104, "LO", "CodeMeaning"),
+    ),
+    "RequestAttributesSequence": (
+        (0x00400009, "SH", "ScheduledProcedureStepID"),
+        (0x00401001, "SH", "RequestedProcedureID"),
+    ),
+}
 
 
 INDEXED: Final[Mapping[Level, tuple[Attribute, ...]]] = MappingProxyType(
@@ -45,6 +60,7 @@ INDEXED: Final[Mapping[Level, tuple[Attribute, ...]]] = MappingProxyType(
             (0x00080050, "SH", "AccessionNumber"),
             (0x00080090, "PN", "ReferringPhysicianName"),
             (0x00081030, "LO", "StudyDescription"),
+            (0x00081032, "SQ", "ProcedureCodeSequence"),
             (0x0020000D, "UI", "StudyInstanceUID"),
             (0x00200010, "SH", "StudyID"),
         ),
@@ -63,6 +79,7 @@ INDEXED: Final[Mapping[Level, tuple[Attribute, ...]]] = MappingProxyType(
             (0x00200011, "IS", "SeriesNumber"),
             (0x00400244, "DA", "PerformedProcedureStepStartDate"),
             (0x00400245, "TM", "PerformedProcedureStepStartTime"),
+            (0x00400275, "SQ", "RequestAttributesSequence"),
         ),
         Level.IMAGE: _table(
             Level.IMAGE,
@@ -115,13 +132,19 @@ _ALL = tuple(entry for table in (INDEXED, COMPUTED) for level in Level for entry
 BY_TAG: Final[Mapping[int, Attribute]] = MappingProxyType({entry.tag: entry for entry in _ALL})
 BY_KEYWORD: Final[Mapping[str, Attribute]] = MappingProxyType({entry.keyword: entry for entry in _ALL})
 
-INDEXED_TAGS: Final[frozenset[int]] = frozenset(entry.tag for level in Level for entry in INDEXED[level])
+_OF_ITEMS: Final[Mapping[str, Attribute]] = MappingProxyType({inner.keyword: inner for entry in _ALL for inner in entry.items})
+
+INDEXED_TAGS: Final[frozenset[int]] = frozenset(entry.tag for level in Level for entry in INDEXED[level] if not entry.items)
+INDEXED_ITEMS: Final[Mapping[int, tuple[Attribute, ...]]] = MappingProxyType(
+    {entry.tag: entry.items for level in Level for entry in INDEXED[level] if entry.items}
+)
+"""The sequences among what is indexed, and what is known of their items."""
 
 
 def attribute(keyword: str) -> Attribute:
-    """The attribute of that keyword; KeyError if we do not index, compute or answer it.
+    """The attribute of that keyword, also one of an item; KeyError if we do not index, compute or answer it.
 
     >>> attribute("PatientID").level.value
     'PATIENT'
     """
-    return BY_KEYWORD[keyword]
+    return BY_KEYWORD.get(keyword) or _OF_ITEMS[keyword]

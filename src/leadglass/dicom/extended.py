@@ -66,7 +66,7 @@ class StorageOptions:
         return bytes((self.level, 0, self.signature, 0, self.coercion, 0))
 
 
-OFFERED_QUERY: Final = QueryOptions()
+OFFERED_QUERY: Final = QueryOptions(relational=True, combined_datetime=True)
 """What our C-FIND can do; a bit set here is a promise that `wire/dimse/find` keeps where it was agreed."""
 OFFERED_RETRIEVE: Final = RetrieveOptions()
 OFFERED_STORAGE: Final = StorageOptions(level=2, signature=3, coercion=1)

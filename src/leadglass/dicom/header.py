@@ -1,19 +1,22 @@
 """The bounded scan of a data set's header: the indexed attributes, decoded to text, without touching anything behind the last of them."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from leadglass.dicom.attributes import BY_TAG, INDEXED_TAGS
+from leadglass.dicom.attributes import BY_TAG, INDEXED_ITEMS, INDEXED_TAGS
 from leadglass.dicom.push import Push
 from leadglass.dicom.text import decode, encodings_of
+from leadglass.dicom.tokens import Found
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.vr import CHARSET_DEPENDENT, SPECIFIC_CHARACTER_SET
 from leadglass.errors import BadDataSet, InvalidUid
 
 WANTED: Final = INDEXED_TAGS | {SPECIFIC_CHARACTER_SET}
-LAST_WANTED: Final = max(WANTED)
+WANTED_ITEMS: Final = {tag: frozenset(entry.tag for entry in entries) for tag, entries in INDEXED_ITEMS.items()}
+LAST_WANTED: Final = max(*WANTED, *WANTED_ITEMS)
 
 MAX_HEADER_BYTES: Final = 4 * 1024 * 1024
 """What lies before the last indexed attribute; icons and private groups of scanners make some 100 KiB of it."""
@@ -37,7 +40,8 @@ NEED_MORE: Final = NeedMore()
 class Header:
     """What one object says of itself; `values` maps keywords to text, absent attributes being absent and empty ones "".
 
-    Names keep their groups ("Yamada^Tarou=..."), several values are joined by backslashes, numbers are decimal.
+    Names keep their groups ("Yamada^Tarou=..."), several values are joined by backslashes, numbers are decimal; a sequence is a JSON array
+    of its items, keyword to text each.
     """
 
     values: Mapping[str, str]
@@ -50,8 +54,9 @@ class Header:
         return "Header(...)"  # values of a patient: nothing may print them by accident
 
 
-def header_of(raw: Mapping[int, bytes], *, little: bool) -> Header:
+def header_of(found: Found, *, little: bool) -> Header:
     """Decode what a walk found; BadDataSet if an identifying UID is missing, empty or no UID."""
+    raw = found.values
     encodings = encodings_of(raw[SPECIFIC_CHARACTER_SET]) if SPECIFIC_CHARACTER_SET in raw else _NO_CHARSET
     values: dict[str, str] = {}
     for tag, value in raw.items():
@@ -63,6 +68,8 @@ def header_of(raw: Mapping[int, bytes], *, little: bool) -> Header:
         else:
             values[keyword] = decode(value, _NO_CHARSET).lstrip(" ")
     values.pop("SpecificCharacterSet", None)
+    for tag, items in found.items.items():
+        values[BY_TAG[tag].keyword] = _items_text(tag, items, encodings)
     return Header(
         MappingProxyType(values),
         _uid(values, "StudyInstanceUID"),
@@ -70,6 +77,14 @@ def header_of(raw: Mapping[int, bytes], *, little: bool) -> Header:
         _uid(values, "SOPInstanceUID"),
         _uid(values, "SOPClassUID"),
     )
+
+
+def _items_text(tag: int, items: Sequence[Mapping[int, bytes]], encodings: tuple[str, ...]) -> str:
+    texts = [
+        {entry.keyword: decode(item[entry.tag], encodings).strip(" ") for entry in INDEXED_ITEMS[tag] if entry.tag in item}
+        for item in items
+    ]
+    return json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
 
 
 def _uid(values: Mapping[str, str], keyword: str) -> Uid:
@@ -86,12 +101,12 @@ def scan(prefix: bytes, transfer_syntax: str, *, complete: bool) -> Header | Nee
 
     BadDataSet as the grammar in `walk` says, or when the header is longer than MAX_HEADER_BYTES.
     """
-    push = Push(transfer_syntax, wanted=WANTED, stop=LAST_WANTED, only_wanted=True)
+    push = Push(transfer_syntax, wanted=WANTED, wanted_items=WANTED_ITEMS, stop=LAST_WANTED, only_wanted=True)
     push.feed(prefix)
     if complete and not push.found.passed:
         push.finish()
     if push.found.passed:
-        return header_of(push.found.values, little=push.encoding.little)
+        return header_of(push.found, little=push.encoding.little)
     if len(prefix) > MAX_HEADER_BYTES:
         raise BadDataSet(f"the header goes on beyond {MAX_HEADER_BYTES} bytes; no known object has one so long")
     return NEED_MORE

@@ -12,9 +12,10 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from leadglass.dicom.attributes import BY_KEYWORD
+from leadglass.dicom.attributes import BY_KEYWORD, Attribute
 from leadglass.dicom.convert import little_endian
 from leadglass.dicom.elements import Elements
+from leadglass.dicom.matching import items_of
 from leadglass.dicom.resolve import Resolver
 from leadglass.dicom.syntax import ByteSource
 from leadglass.dicom.text import decode, encodings_of
@@ -190,11 +191,28 @@ def bulk_value(source: ByteSource, transfer_syntax: str, path: str) -> Iterator[
     raise BadQuery("the object has no value at this path")
 
 
+def _items_to_json(entry: Attribute, text: str) -> Json:
+    items: list[Json] = [
+        {
+            f"{inner.tag:08X}": {"vr": inner.vr, "Value": members}
+            if (members := text_values(inner.vr, item[inner.keyword]))
+            else {"vr": inner.vr}
+            for inner in entry.items
+            if inner.keyword in item
+        }
+        for item in items_of(text)
+    ]
+    return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+
+
 def record_to_json(values: Mapping[str, str]) -> dict[str, Json]:
     """A record (keyword to text) as one row of a search's result (PS3.18 10.6.3.3), in the order of tags."""
     row: dict[str, Json] = {}
     for entry in sorted((BY_KEYWORD[keyword] for keyword in values), key=lambda entry: entry.tag):
         text = values[entry.keyword]
+        if entry.items:
+            row[f"{entry.tag:08X}"] = _items_to_json(entry, text)
+            continue
         members: list[Json] = text_values(entry.vr, text)
         if entry.vr == "US":
             members = [int(part) for part in text.split("\\") if part.strip().isdecimal()]

@@ -6,6 +6,7 @@ Where the standard leaves a choice: person names match without regard to case an
 date-times match by the point in time, an imprecise end of a range reaches to the end of what it leaves open ("10-11" holds 11:59).
 """
 
+import json
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -90,7 +91,30 @@ class NameGroups:
     groups: tuple["Match", "Match", "Match"]
 
 
-Match = Universal | Single | AnyOf | UidList | Wildcard | Range | NameGroups
+@dataclass(frozen=True, slots=True)
+class Items:
+    """One item of a sequence in which every key matches (PS3.4 C.2.2.2.6); `keys` holds no Universal."""
+
+    keys: tuple[tuple[str, "Match"], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """The time beside a range of dates, where both are one range of moments (PS3.4 C.2.2.2.5, combined date-time matching).
+
+    `low` and `high` are a date and a time each, None where the range is open; the range of dates is tested on its own.
+    """
+
+    low: tuple[str, str] | None
+    high: tuple[str, str] | None
+
+    def hold(self, date: str, time: str) -> bool:
+        """Whether a moment, in normal form, is within; of a day that is within altogether the time does not matter."""
+        moment = date, time
+        return bool(date) and (self.low is None or moment >= self.low) and (self.high is None or moment <= self.high)
+
+
+Match = Universal | Single | AnyOf | UidList | Wildcard | Range | NameGroups | Items | Moments
 
 UNIVERSAL: Final = Universal()
 
@@ -188,6 +212,8 @@ def _parse_uids(keyword: str, text: str) -> Match:
 
 
 def _parse_name(text: str) -> Match:
+    if not text.strip("*^= "):
+        return UNIVERSAL
     if "=" not in text:
         return _parse_text("PN", _fold_name(text))
     alphabetic, ideographic, phonetic = (_parse_text("PN", group) if group.strip("*") else UNIVERSAL for group in name_groups(text))
@@ -206,6 +232,28 @@ def _parse_moment(keyword: str, vr: str, text: str) -> Match:
     if (low and start is None) or (high and end is None) or not (low or high):
         raise _not_a_moment(keyword)
     return Range(start, end)
+
+
+DATE_OF: Final = {
+    "StudyTime": "StudyDate",
+    "SeriesTime": "SeriesDate",
+    "ContentTime": "ContentDate",
+    "PerformedProcedureStepStartTime": "PerformedProcedureStepStartDate",
+}
+"""The date to which each time belongs."""
+
+
+def combined(date: Match, time: Match) -> Match:
+    """What a key of time means beside one of date when both are combined (PS3.4 C.2.2.2.5): one range of moments where both are ranges.
+
+    >>> combined(Range("20200101", "20200103"), Range("100000.000000", None))
+    Moments(low=('20200101', '100000.000000'), high=None)
+    """
+    if not isinstance(date, Range) or not isinstance(time, Range):
+        return time
+    low = (date.low, time.low) if date.low is not None and time.low is not None else None
+    high = (date.high, time.high) if date.high is not None and time.high is not None else None
+    return Moments(low, high)
 
 
 def _not_a_moment(keyword: str) -> BadQuery:
@@ -251,9 +299,21 @@ def matches(keyword: str, match: Match, value: str) -> bool:
     """
     if isinstance(match, Universal):
         return True
+    if isinstance(match, Items):
+        return any(all(matches(inner, wanted, item.get(inner, "")) for inner, wanted in match.keys) for item in items_of(value))
     if attribute(keyword).vr == "PN":
         return any(_name_matches(match, component) for component in value.split("\\"))
     return any(_matches_text(match, normalise(keyword, component)) for component in value.split("\\"))
+
+
+def items_of(value: str) -> list[dict[str, str]]:
+    """The items of a sequence's text, as `dicom.header` writes it.
+
+    >>> items_of('[{"CodeValue":"X"}]'), items_of("")
+    ([{'CodeValue': 'X'}], [])
+    """
+    items: list[dict[str, str]] = json.loads(value) if value else []
+    return items
 
 
 def _name_matches(match: Match, value: str) -> bool:

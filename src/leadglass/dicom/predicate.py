@@ -10,7 +10,7 @@ from leadglass.errors import ConfigurationError
 from leadglass.vocabulary import Level
 
 _LEVELS = (Level.PATIENT, Level.STUDY, Level.SERIES)
-_KEYWORDS: Final = frozenset(entry.keyword for level in _LEVELS for entry in INDEXED[level])
+_KEYWORDS: Final = frozenset(entry.keyword for level in _LEVELS for entry in INDEXED[level] if not entry.items)
 
 
 class Quantifier(StrEnum):

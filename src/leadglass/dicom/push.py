@@ -1,11 +1,12 @@
 """Driving a walk from bytes that arrive: what the walk does not ask for passes by untouched."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from leadglass.dicom.inflate import Inflater
 from leadglass.dicom.syntax import encoding_of, is_deflated
-from leadglass.dicom.tokens import MAX_OBJECT_BYTES
-from leadglass.dicom.walk import Found, Walker
+from leadglass.dicom.tokens import MAX_OBJECT_BYTES, Found
+from leadglass.dicom.walk import Walker
 from leadglass.errors import BadDataSet
 
 _NOTHING_MORE: Final = 1 << 62
@@ -18,10 +19,17 @@ class Push:
     """
 
     def __init__(
-        self, transfer_syntax: str, *, wanted: frozenset[int], stop: int, only_wanted: bool = False, max_bytes: int = MAX_OBJECT_BYTES
+        self,
+        transfer_syntax: str,
+        *,
+        wanted: frozenset[int],
+        wanted_items: Mapping[int, frozenset[int]],
+        stop: int,
+        only_wanted: bool = False,
+        max_bytes: int = MAX_OBJECT_BYTES,
     ) -> None:
         self.encoding = encoding_of(transfer_syntax)
-        walker = Walker(self.encoding, wanted=wanted, stop=stop, only_wanted=only_wanted, max_bytes=max_bytes)
+        walker = Walker(self.encoding, wanted=wanted, wanted_items=wanted_items, stop=stop, only_wanted=only_wanted, max_bytes=max_bytes)
         self.found: Found = walker.found
         self._inflater = Inflater(max_bytes=max_bytes) if is_deflated(transfer_syntax) else None
         self._max_bytes = max_bytes

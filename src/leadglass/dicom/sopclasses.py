@@ -22,15 +22,15 @@ FIND = frozenset({PATIENT_ROOT_FIND, STUDY_ROOT_FIND})
 GET = frozenset({PATIENT_ROOT_GET, STUDY_ROOT_GET})
 MOVE = frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE})
 
-DICOM_ROOT = "1.2.840.10008."
-
 ROOT_OF: Mapping[Uid, Root] = MappingProxyType(
     {
         **dict.fromkeys((PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET), Root.PATIENT),
         **dict.fromkeys((STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET), Root.STUDY),
     }
 )
-"""The information model of each query and retrieve class."""
+"""The information model of each query and retrieve SOP class (PS3.4 C.6)."""
+
+DICOM_ROOT = "1.2.840.10008."
 
 STORAGE_COMMITMENT = Uid("1.2.840.10008.1.20.1")
 STORAGE_COMMITMENT_INSTANCE = Uid("1.2.840.10008.1.20.1.1")

@@ -84,3 +84,16 @@ def describe(status: int) -> str:
 
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
 _WORDS = {each.value: each.name.lower().replace("_", " ") for each in Status if each is not Status.SUCCESS}
+
+
+_LONGEST_COMMENT = 64
+
+
+def comment(error: Exception) -> str:
+    """What went wrong, as an Error Comment (0000,0902): of VR LO, so cut at a word; our errors hold no value of a patient.
+
+    >>> comment(ValueError("a short one")), len(comment(ValueError("many words " * 20))) <= 64
+    ('a short one', True)
+    """
+    text = str(error)
+    return text if len(text) <= _LONGEST_COMMENT else text[: _LONGEST_COMMENT - 3].rsplit(" ", 1)[0].rstrip(" ,;:") + "..."

@@ -59,3 +59,55 @@ def _decode_fragment(fragment: bytes, initial: str, delimiters: re.Pattern[bytes
     cut = delimiters.search(body)
     end = cut.start() if cut else len(body)
     return body[:end].decode(encoding, "replace") + body[end:].decode(initial, "replace")
+
+
+_ASCII: Final = "ascii"
+_ESCAPE_TO: Final = {encoding: code for code, encoding in CODES_TO_ENCODINGS.items() if code not in {b"\x1b(J", b"\x1b(B"}}
+
+
+@lru_cache(maxsize=256)
+def is_known(specific_character_set: bytes) -> bool:
+    """Whether every term of a raw value of (0008,0005) is one that we can write."""
+    terms = [_tidy(term.strip(b" \0").decode("ascii", "replace")) for term in specific_character_set.split(b"\\")]
+    return all(term in python_encoding for term in terms)
+
+
+def encode(text: str, specific_character_set: bytes, *, name: bool = False) -> bytes:
+    """The bytes of a text in a Specific Character Set that `is_known`; UnicodeEncodeError if it cannot say all of it.
+
+    With code extensions each run between delimiters is written in the first of the sets that has all of its characters.
+    """
+    encodings = encodings_of(specific_character_set)
+    first = _ASCII if not specific_character_set.split(b"\\")[0].strip() else encodings[0]
+    written = (
+        _encode_single(text, first)
+        if len(encodings) == 1
+        else b"".join(_encode_run(run, first, encodings[1:]) for run in _RUNS[name].split(text))
+    )
+    if decode(written, encodings, name=name) != text.rstrip(" "):
+        # Some codecs write what another reader of the set does not know: a yen sign for a backslash, a two-byte character in a set of one.
+        raise UnicodeEncodeError(first, text, 0, len(text), "does not come back")
+    return written
+
+
+_RUNS: Final = {False: re.compile(r"([\\\r\n\f\t])"), True: re.compile(r"([\\\r\n\f\t^=])")}
+
+
+def _encode_single(text: str, encoding: str) -> bytes:
+    written = text.encode(encoding)
+    if encoding == "shift_jis" and len(written) != len(text):
+        raise UnicodeEncodeError(encoding, text, 0, len(text), "not in JIS X 0201")
+    return written
+
+
+def _encode_run(run: str, first: str, others: tuple[str, ...]) -> bytes:
+    try:
+        return _encode_single(run, first)
+    except UnicodeEncodeError:
+        for encoding in others:
+            try:
+                written = _encode_single(run, encoding)
+            except UnicodeEncodeError:
+                continue
+            return written if encoding in _READ_BY_CODEC else _ESCAPE_TO.get(encoding, b"") + written
+        raise

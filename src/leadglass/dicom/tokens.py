@@ -46,3 +46,25 @@ class Token(NamedTuple):
     depth: int
     value: bytes | None
     little: bool
+
+
+_MAX_ITEMS_KEPT: Final = 64
+
+
+class Found:
+    """What a walk came across among the wanted tags, and whether it has passed the last of them."""
+
+    __slots__ = ("items", "passed", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[int, bytes] = {}
+        self.items: dict[int, list[dict[int, bytes]]] = {}
+        self.passed = False
+
+    def begin_item(self, tag: int) -> None:
+        """One more item of a wanted sequence; of more than are kept, the last stands for the rest."""
+        items = self.items.setdefault(tag, [])
+        if len(items) < _MAX_ITEMS_KEPT:
+            items.append({})
+        else:
+            items[-1] = {}

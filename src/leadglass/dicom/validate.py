@@ -6,7 +6,7 @@ and its data set ends where its last element ends.
 
 from typing import Final
 
-from leadglass.dicom.header import LAST_WANTED, WANTED, Header, header_of
+from leadglass.dicom.header import LAST_WANTED, WANTED, WANTED_ITEMS, Header, header_of
 from leadglass.dicom.push import Push
 from leadglass.dicom.syntax import ByteSource
 from leadglass.dicom.tokens import MAX_OBJECT_BYTES
@@ -21,14 +21,14 @@ class Validator:
     """
 
     def __init__(self, transfer_syntax: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> None:
-        self._push = Push(transfer_syntax, wanted=WANTED, stop=LAST_WANTED, max_bytes=max_bytes)
+        self._push = Push(transfer_syntax, wanted=WANTED, wanted_items=WANTED_ITEMS, stop=LAST_WANTED, max_bytes=max_bytes)
         self._header: Header | None = None
 
     def feed(self, chunk: bytes | memoryview) -> None:
         """Judge the next bytes, in the form in which they were received."""
         self._push.feed(chunk)
         if self._header is None and self._push.found.passed:
-            self._header = header_of(self._push.found.values, little=self._push.encoding.little)
+            self._header = header_of(self._push.found, little=self._push.encoding.little)
 
     @property
     def header(self) -> Header | None:
@@ -39,7 +39,7 @@ class Validator:
         """The data set ends here: its header, or BadDataSet if it cannot end here."""
         self._push.finish()
         if self._header is None:
-            self._header = header_of(self._push.found.values, little=self._push.encoding.little)
+            self._header = header_of(self._push.found, little=self._push.encoding.little)
         return self._header
 
 

@@ -18,12 +18,12 @@ order, private and unknown elements, sequences of unknown VR (PS3.5 6.2.2), empt
 """
 
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from leadglass.dicom.syntax import Encoding
-from leadglass.dicom.tokens import INLINE, MAX_DEPTH, MAX_ELEMENTS, MAX_OBJECT_BYTES, UNDEFINED, Kind, Token
+from leadglass.dicom.tokens import INLINE, MAX_DEPTH, MAX_ELEMENTS, MAX_OBJECT_BYTES, UNDEFINED, Found, Kind, Token
 from leadglass.dicom.vr import LONG_FORM, PIXEL_DATA, SEQUENCE_TAGS, SHORT_FORM, dictionary_vr
 from leadglass.errors import BadDataSet
 
@@ -38,16 +38,6 @@ _EXPLICIT = {True: struct.Struct("<HH2sH").unpack_from, False: struct.Struct(">H
 _IMPLICIT = struct.Struct("<HHI").unpack_from
 _ITEM_HEADER = {True: struct.Struct("<HHI").unpack_from, False: struct.Struct(">HHI").unpack_from}
 _LENGTH = {True: struct.Struct("<I").unpack_from, False: struct.Struct(">I").unpack_from}
-
-
-class Found:
-    """What a walk came across among the wanted tags, and whether it has passed the last of them."""
-
-    __slots__ = ("passed", "values")
-
-    def __init__(self) -> None:
-        self.values: dict[int, bytes] = {}
-        self.passed = False
 
 
 class _Mode(Enum):
@@ -69,6 +59,10 @@ class _Frame(NamedTuple):
     tag: int
 
 
+_NOTHING: Final[frozenset[int]] = frozenset()
+_NO_ITEMS: Final[Mapping[int, frozenset[int]]] = {}
+_IN_AN_ITEM: Final = 2
+
 Walk = Generator[int | Token, bytes | None, None]
 
 _CLOSED_BY = {_Mode.ELEMENTS: _ITEM_END, _Mode.ITEMS: _SEQUENCE_END, _Mode.FRAGMENTS: _SEQUENCE_END}
@@ -78,8 +72,8 @@ _END_KIND = {_Mode.ELEMENTS: Kind.ITEM_END, _Mode.ITEMS: Kind.SEQUENCE_END, _Mod
 class Walker:
     """One walk through one data set; `run` is the coroutine. See the module for what it yields and refuses.
 
-    Raw values of top-level elements whose tag is in `wanted` go to `found`, which is marked as passed at the first tag beyond `stop`; with
-    `only_wanted` the walk ends there.
+    Raw values of top-level elements whose tag is in `wanted`, and of those in the items of the top-level sequences in `wanted_items`, go to
+    `found`, which is marked as passed at the first tag beyond `stop`; with `only_wanted` the walk ends there.
     """
 
     def __init__(
@@ -87,6 +81,7 @@ class Walker:
         encoding: Encoding,
         *,
         wanted: frozenset[int] = frozenset(),
+        wanted_items: Mapping[int, frozenset[int]] = _NO_ITEMS,
         stop: int = _ABOVE_ALL,
         only_wanted: bool = False,
         emit: bool = False,
@@ -94,6 +89,7 @@ class Walker:
     ) -> None:
         self.found = Found()
         self._wanted = wanted
+        self._wanted_items = wanted_items
         self._stop = stop
         self._only_wanted = only_wanted
         self._emit = emit
@@ -123,8 +119,8 @@ class Walker:
         # Invariant: tags after `last` up to `stop` need no thought; an element at or before `ahead` can be read at once; `ahead` and `room`
         # are relative to `base`.
         explicit, little = self._frame.explicit, self._frame.little
-        emit, values = self._emit, self.found.values
-        wanted = frozenset[int]() if self._stack else self._wanted
+        emit = self._emit
+        values, wanted = self._collecting()
         skim = explicit and not emit
         position, left = self._position, self._left
         last, stop = self._order()
@@ -166,6 +162,15 @@ class Walker:
                 else:
                     values[tag] = _kept(tag, value)
             position = start + length
+
+    def _collecting(self) -> tuple[dict[int, bytes], frozenset[int]]:
+        # Where the values of the open container go, and which.
+        if not self._stack:
+            return self.found.values, self._wanted
+        tag = self._frame.tag
+        if len(self._stack) != _IN_AN_ITEM or tag not in self._wanted_items:
+            return {}, _NOTHING
+        return self.found.items[tag][-1], self._wanted_items[tag]
 
     def _items(self) -> Walk:
         # Items of an open sequence, or fragments of encapsulated pixel data, until one opens or the container closes.
@@ -217,6 +222,8 @@ class Walker:
     def _open_item(self, length: int) -> None:
         _, _, _, explicit, little, tag = self._frame
         at = self._base + self._position
+        if tag in self._wanted_items and len(self._stack) == 1:
+            self.found.begin_item(tag)
         if self._emit:
             self._pending.append(Token(Kind.ITEM, tag, "", length, at, len(self._stack) // 2, None, little))
         self._push(_Frame(_Mode.ELEMENTS, *self._extent(tag, at, length), explicit, little, tag))

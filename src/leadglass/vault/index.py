@@ -6,8 +6,8 @@ So rows are held back and written many at a time, but always before the next que
 
 import json
 import threading
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import apsw
 
 from leadglass.dicom.header import Header
-from leadglass.dicom.matching import Match, Single, matches
+from leadglass.dicom.matching import DATE_OF, Match, Moments, matches, normalise
 from leadglass.dicom.predicate import Condition, StudyPredicate
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
@@ -24,9 +24,8 @@ from leadglass.vault.asides import Asides, ConflictRow, Wanted
 from leadglass.vault.blobs import BlobPlace
 from leadglass.vault.journal import Settlement, Standing
 from leadglass.vault.rows import Entry, Exchange, RowWriter, StudyRow
-from leadglass.vault.search import Facts, find_statement, instances_statement
+from leadglass.vault.search import Search, admits_statement, instances_statement
 from leadglass.vault.sql import CONTRADICTIONS, DUMP, SCHEMA, SCHEMA_VERSION
-from leadglass.vocabulary import Level
 
 _HELD_BACK: Final = 256
 """Rows that may wait; 256 in one transaction cost 20 us each, one alone 90 us."""
@@ -34,6 +33,8 @@ _WRITER_CACHE_KIB: Final = 32 * 1024
 _READER_CACHE_KIB: Final = 4 * 1024
 _IDLE_READERS: Final = 8
 _CHECKPOINT_PAGES: Final = 4000
+_STEPS_BETWEEN_LOOKS: Final = 20_000
+"""Of SQLite's machine: about a millisecond."""
 _REBUILD: Final = "run `leadglass index rebuild HOME`"
 
 
@@ -59,6 +60,10 @@ class KnownStudy:
     patient_id: str
     key_id: bytes
     first_blob_id: bytes
+
+
+def _never() -> bool:
+    return False
 
 
 @contextmanager
@@ -95,13 +100,34 @@ class _Reader:
     def __init__(self, path: Path, key: bytes) -> None:
         self.connection = _connect(path, key, cache_kib=_READER_CACHE_KIB)
         self.connection.pragma("query_only", True)  # noqa: FBT003 - a pragma's value
-        self.keys: Mapping[str, Match] = {}
+        self._keys: Mapping[str, Match] = {}
+        self._stopped: Callable[[], bool] = _never
+        self.connection.set_progress_handler(self._is_stopped, _STEPS_BETWEEN_LOOKS)
         self.connection.create_scalar_function("leadglass_matches", self._matches, 2)
+        self.connection.create_scalar_function("leadglass_moment", self._moment, 3)
         self.connection.create_scalar_function("leadglass_holds", _holds, 2, deterministic=True)
+
+    @contextmanager
+    def answering(self, keys: Mapping[str, Match], stopped: Callable[[], bool]) -> Iterator[None]:
+        """For the length of one question: what its SQL may call, and whether its asker still wants to know."""
+        self._keys, self._stopped = keys, stopped
+        try:
+            with suppress(apsw.InterruptError):
+                yield
+        finally:
+            self._keys, self._stopped = {}, _never
+
+    def _moment(self, *arguments: object) -> bool:
+        keyword, date, time = (str(each) for each in arguments)
+        match = self._keys[keyword]
+        return isinstance(match, Moments) and match.hold(normalise(DATE_OF[keyword], date), normalise(keyword, time))
+
+    def _is_stopped(self) -> bool:
+        return self._stopped()
 
     def _matches(self, *arguments: object) -> bool:
         keyword, value = arguments
-        return matches(str(keyword), self.keys[str(keyword)], str(value))
+        return matches(str(keyword), self._keys[str(keyword)], str(value))
 
 
 class Index:
@@ -240,8 +266,9 @@ class Index:
         """Whether a search within `predicate` finds the study as it is now."""
         if predicate.everything:
             return True
-        with closing(self.find(Query(Level.STUDY, {"StudyInstanceUID": Single(study)}, ()), predicate)) as found:
-            return next(found, None) is not None
+        statement = admits_statement(study, predicate)
+        with self._reading() as reader:
+            return reader.connection.execute(statement.text, statement.parameters).fetchone() is not None
 
     def study(self, study: Uid) -> KnownStudy | None:
         """The study's patient and key, if it is stored."""
@@ -255,20 +282,15 @@ class Index:
             held = self._held.get(instance)
             return held.place if held else self._rows.place(instance)
 
-    def find(self, query: Query, predicate: StudyPredicate) -> Generator[dict[str, str], None, None]:
-        """The records that match, in the studies admitted, one after the other; keywords to text. Close it, or read it to its end."""
+    def find(self, query: Query, predicate: StudyPredicate, stopped: Callable[[], bool] = _never) -> Generator[dict[str, str], None, None]:
+        """The records that match, in the studies admitted, latest first; keywords to text. Close it, or read it to its end.
+
+        `stopped` is asked every few milliseconds while it searches; when it says so, the records end.
+        """
         if not (predicate.everything or predicate.any_of):
             return
-        with self._reading() as reader:
-            reader.keys = query.keys
-            statement = find_statement(query, predicate, _facts(reader.connection))
-            keywords = statement.keywords
-            cursor = reader.connection.execute(statement.text, statement.parameters)
-            try:
-                for row in cursor:
-                    yield {keyword: value if isinstance(value, str) else str(value) for keyword, value in zip(keywords, row, strict=False)}
-            finally:
-                cursor.close()
+        with self._reading() as reader, reader.answering(query.keys, stopped):
+            yield from Search(reader.connection, query, predicate, stopped).records()
 
     def instances(self, selection: Selection, predicate: StudyPredicate) -> Iterator[InstanceRow]:
         """The instances selected, in the studies admitted, ordered by study, series and number."""
@@ -295,12 +317,12 @@ class Index:
 
     def blobs_in(self, shard: int) -> set[BlobPlace]:
         """Every place that the index knows in a shard, also of what was put aside."""
-        sql = "SELECT shard, blob FROM instances WHERE shard = ? UNION ALL SELECT shard, blob FROM conflicts WHERE shard = ?"
+        sql = "SELECT shard, blob FROM instance_rows WHERE shard = ? UNION ALL SELECT shard, blob FROM conflicts WHERE shard = ?"
         return {BlobPlace(*row) for row in self.rows(sql, shard, shard)}
 
     def last_shard(self) -> int:
         """The highest shard that the index knows of."""
-        sql = "SELECT max(ifnull((SELECT max(shard) FROM instances), 0), ifnull((SELECT max(shard) FROM conflicts), 0))"
+        sql = "SELECT max(ifnull((SELECT max(shard) FROM instance_rows), 0), ifnull((SELECT max(shard) FROM conflicts), 0))"
         return max(int(row[0]) for row in self.rows(sql))
 
     def holds(self, blob_id: bytes, instance: Uid) -> bool:
@@ -372,11 +394,3 @@ def _holds(*arguments: object) -> bool:
 
 def _known_study(row: StudyRow | None) -> KnownStudy | None:
     return None if row is None else KnownStudy(row.patient_id, row.key_id, row.first[1])
-
-
-def _facts(connection: apsw.Connection) -> Facts:
-    odd, scripts = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM studies WHERE odd = 1),"
-        " EXISTS (SELECT 1 FROM studies WHERE PatientName_i > '') OR EXISTS (SELECT 1 FROM studies WHERE PatientName_p > '')"
-    ).get
-    return Facts(odd_studies=bool(odd), other_scripts=bool(scripts))

@@ -1,42 +1,55 @@
 # ruff: noqa: S608 - every value is a bound parameter; what is written into the text are names of our own
-"""A `Query` and a `StudyPredicate` as one SQL statement: the predicate is part of the question, nothing is looked up before it.
+"""A `Query` and a `StudyPredicate` as SQL: the predicate is part of the question, what it does not admit is in no answer.
 
-The statement means what `dicom.matching.matches` and `StudyPredicate` mean; a property test compares them.
-Aliases: `s` studies, `e` series, `i` instances, `m` study_modalities.
+`candidates` says which studies are worth testing; the statement here tests them, and gives the rows. It means what
+`dicom.matching.matches` and `StudyPredicate` mean; a property test compares them.
+Aliases: `s` studies, `e` series, `i` instances, `c` candidates, `o` other studies of the patient.
 """
 
 import json
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import islice
+from typing import Any, Final
+
+import apsw
 
 from leadglass.dicom.attributes import DOOR, UNIQUE_KEY, Attribute, attribute
 from leadglass.dicom.levels import ORDER
-from leadglass.dicom.matching import AnyOf, Match, NameGroups, Range, Single, UidList, Universal, Wildcard
+from leadglass.dicom.matching import DATE_OF, AnyOf, Match, Moments, NameGroups, Range, Single, UidList, Universal, Wildcard
 from leadglass.dicom.predicate import Condition, Quantifier, StudyPredicate
 from leadglass.dicom.query import Query, Selection
+from leadglass.vault.candidates import Candidates
 from leadglass.vault.sql import search_columns
 from leadglass.vocabulary import Level
 
 _ALIAS: Final = {Level.PATIENT: "s", Level.STUDY: "s", Level.SERIES: "e", Level.IMAGE: "i"}
+_STUDIES: Final = "json_each(:studies) c CROSS JOIN studies s ON s.id = c.value"
+_SERIES: Final = f"{_STUDIES} CROSS JOIN series e ON e.study_id = s.id"
 _FROM: Final = {
-    Level.PATIENT: "studies s",
-    Level.STUDY: "studies s",
-    Level.SERIES: "series e JOIN studies s ON s.id = e.study_id",
-    Level.IMAGE: "instances i JOIN series e ON e.id = i.series_id JOIN studies s ON s.id = e.study_id",
+    Level.PATIENT: _STUDIES,
+    Level.STUDY: _STUDIES,
+    Level.SERIES: _SERIES,
+    Level.IMAGE: f"{_SERIES} CROSS JOIN instances i ON i.series_id = e.id",
 }
-_BY_MODALITY: Final = "study_modalities m"
+_ORDER: Final = {
+    Level.PATIENT: "c.key",
+    Level.STUDY: "c.key",
+    Level.SERIES: "c.key, e.id",
+    Level.IMAGE: "c.key, e.id, i.number, i.id",
+}
 _LAST_CHARACTER: Final = "\U0010ffff"
 _DOOR: Final = frozenset(entry.keyword for entry in DOOR)
-_POINTED: Final = frozenset({"PatientID", "AccessionNumber", "StudyInstanceUID"})
-"""Keys that leave a handful of studies, whatever else is asked."""
-
 _SAME_PATIENT: Final = "o.PatientID = s.PatientID AND o.IssuerOfPatientID = s.IssuerOfPatientID"
 
+_TRAIT: Final = "FROM study_traits x CROSS JOIN traits t ON t.id = x.trait WHERE x.study_id = s.id AND t.keyword"
+_TRAIT_OF: Final = {"ModalitiesInStudy": "Modality", "SOPClassesInStudy": "SOPClassUID"}
+
 _COMPUTED: Final = {
-    "ModalitiesInStudy": r"(SELECT ifnull(group_concat(Modality, '\'), '') FROM"
-    " (SELECT DISTINCT Modality FROM study_modalities WHERE study_id = s.id ORDER BY 1))",
-    "SOPClassesInStudy": r"(SELECT ifnull(group_concat(c, '\'), '') FROM (SELECT DISTINCT x.SOPClassUID AS c FROM series y"
-    " JOIN instances x ON x.series_id = y.id WHERE y.study_id = s.id ORDER BY 1))",
+    **{
+        keyword: f"(SELECT ifnull(group_concat(value, '\\'), '') FROM (SELECT t.value {_TRAIT} = '{trait}' ORDER BY 1))"
+        for keyword, trait in _TRAIT_OF.items()
+    },
     "NumberOfStudyRelatedSeries": "(SELECT count(*) FROM series WHERE study_id = s.id)",
     "NumberOfStudyRelatedInstances": "(SELECT ifnull(sum(instances), 0) FROM series WHERE study_id = s.id)",
     "NumberOfSeriesRelatedInstances": "e.instances",
@@ -55,14 +68,6 @@ class Statement:
     text: str
     parameters: dict[str, str | int]
     keywords: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the statement may leave out because no row needs it; asked of the index first, in microseconds."""
-
-    odd_studies: bool
-    other_scripts: bool
 
 
 @dataclass
@@ -108,14 +113,14 @@ class _Builder:
             tests.append(f"{column} > ''")
         return f"({' AND '.join(tests)})"
 
-    def plain(self, entry: Attribute, match: Match, *, other_scripts: bool = True) -> str:
+    def plain(self, entry: Attribute, match: Match) -> str:
         """An attribute's search columns against a match, for rows that are not odd."""
         alias = _ALIAS[entry.level]
         found = search_columns(entry)
         if isinstance(match, NameGroups):
             pairs = zip(found, match.groups, strict=True)
             return f"({' AND '.join(self.compare(f'{alias}.{column}', group) for column, group in pairs)})"
-        if entry.vr == "PN" and (other_scripts or entry.keyword != "PatientName"):
+        if entry.vr == "PN":
             return f"({' OR '.join(self.compare(f'{alias}.{column}', match) for column in found)})"
         return self.compare(f"{alias}.{found[0]}", match)
 
@@ -123,7 +128,13 @@ class _Builder:
         """The same by the reference meaning, which the reader that runs the statement lends."""
         return f"leadglass_matches('{entry.keyword}', {_ALIAS[entry.level]}.{entry.keyword})"
 
-    def below_study(self, entry: Attribute, match: Match) -> str:
+    def test(self, entry: Attribute, match: Match) -> str:
+        """An attribute against a match, for any row."""
+        if isinstance(match, Moments):
+            alias = _ALIAS[entry.level]
+            return f"leadglass_moment('{entry.keyword}', {alias}.{DATE_OF[entry.keyword]}, {alias}.{entry.keyword})"
+        if entry.keyword in _TRAIT_OF:
+            return f"EXISTS (SELECT 1 {_TRAIT} = '{_TRAIT_OF[entry.keyword]}' AND {self.compare('t.value', match)})"
         if not search_columns(entry):
             return self.judged(entry)
         if entry.vr == "UI":
@@ -156,28 +167,28 @@ class _Builder:
         return f"({' OR '.join(alternatives)})" if predicate.any_of else "0"
 
 
-def find_statement(query: Query, predicate: StudyPredicate, facts: Facts) -> Statement:
-    """The statement that answers `query` over the studies that `predicate` admits."""
+def rows_statement(query: Query, predicate: StudyPredicate) -> Statement:
+    """The statement that answers `query` over the studies in `:studies`, a JSON array of ids, as far as `predicate` admits them."""
     builder = _Builder()
     keywords = _answered(query)
-    visible = builder.visible(predicate)
-    selected = ", ".join(f"{_expression(keyword, builder, predicate)} AS {keyword}" for keyword in keywords)
-    order, source = _order(query), _source(query)
-    tests = [_arm_tests(builder, query, source, facts, odd=False)]
-    if facts.odd_studies:
-        tests.append(_arm_tests(builder, query, _FROM[query.level], facts, odd=True))
+    selected = ", ".join(_expression(keyword, builder, predicate) for keyword in keywords)
+    tests = [builder.visible(predicate)]
+    for keyword, match in query.keys.items():
+        if keyword not in _DOOR and not isinstance(match, Universal):
+            tests.append(builder.test(attribute(keyword), match))
     if query.level is Level.PATIENT:
-        newer = f"SELECT 1 FROM studies o WHERE {_SAME_PATIENT} AND o.id > s.id AND {builder.visible(predicate, 'o')}"
-        visible += f" AND NOT EXISTS ({newer})"
-    arms = [
-        f"SELECT {selected}, {_order_columns(order, driven)} FROM {driven} WHERE {' AND '.join([visible, *arm])}"
-        for driven, arm in zip((source, _FROM[query.level]), tests, strict=False)
-    ]
-    ordering = ", ".join(f"o{number}{' DESC' if term.endswith(' DESC') else ''}" for number, term in enumerate(order))
-    text = " UNION ALL ".join(arms)
-    limit = -1 if query.limit is None else query.limit
-    text += f" ORDER BY {ordering} LIMIT {builder.bind(limit)} OFFSET {builder.bind(query.offset)}"
+        # The latest study that may be seen speaks for its patient.
+        later = "o.StudyDate_n >= s.StudyDate_n AND (o.StudyDate_n > s.StudyDate_n OR o.id > s.id)"
+        tests.append(f"NOT EXISTS (SELECT 1 FROM studies o WHERE {_SAME_PATIENT} AND {later} AND {builder.visible(predicate, 'o')})")
+    text = f"SELECT {selected} FROM {_FROM[query.level]} WHERE {' AND '.join(tests)} ORDER BY {_ORDER[query.level]}"
     return Statement(text, builder.parameters, keywords)
+
+
+def admits_statement(study: str, predicate: StudyPredicate) -> Statement:
+    """A statement that has a row if the study is there and `predicate` admits it."""
+    builder = _Builder()
+    text = f"SELECT 1 FROM studies s WHERE s.StudyInstanceUID = {builder.bind(study)} AND {builder.visible(predicate)}"
+    return Statement(text, builder.parameters, ())
 
 
 def _answered(query: Query) -> tuple[str, ...]:
@@ -198,71 +209,45 @@ def _expression(keyword: str, builder: _Builder, predicate: StudyPredicate) -> s
     return _COMPUTED.get(keyword) or f"{_ALIAS[attribute(keyword).level]}.{keyword}"
 
 
-def _drives(query: Query) -> str | None:
-    """The key whose index the rows are read from, for studies asked for by something vague."""
-    if query.level is not Level.STUDY or not _POINTED.isdisjoint(query.keys):
-        return None
-    name = query.keys.get("PatientName")
-    if isinstance(name, Single) or (isinstance(name, Wildcard) and name.prefix):
-        return "PatientName"
-    return "ModalitiesInStudy" if isinstance(query.keys.get("ModalitiesInStudy"), Single) else "StudyDate"
+class Search:
+    """The rows of a query, found study by study among the candidates."""
+
+    def __init__(self, connection: apsw.Connection, query: Query, predicate: StudyPredicate, stopped: Callable[[], bool]) -> None:
+        self._connection = connection
+        self._stopped = stopped
+        self._query = query
+        self._statement = rows_statement(query, predicate)
+        self._candidates = Candidates(connection, query, predicate)
+
+    def records(self) -> Generator[dict[str, str], None, None]:
+        """Keywords to text, within the query's limit and offset."""
+        end = None if self._query.limit is None else self._query.offset + self._query.limit
+        keywords = self._statement.keywords
+        for row in islice(self._rows(), self._query.offset, end):
+            yield {keyword: value if isinstance(value, str) else str(value) for keyword, value in zip(keywords, row, strict=True)}
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        statement, candidates = self._statement, iter(self._candidates)
+        size = 1 if self._query.level is Level.IMAGE else _FIRST_STUDIES
+        while not self._stopped() and (studies := list(islice(candidates, size))):
+            values = {**statement.parameters, "studies": json.dumps(studies)}
+            count = 0
+            for row in self._connection.execute(statement.text, values):
+                count += 1
+                yield row
+            size = min(2 * size, _MOST_STUDIES) if count < _ROWS_AT_ONCE else max(1, size // 2)
 
 
-def _source(query: Query) -> str:
-    if _drives(query) == "ModalitiesInStudy":
-        return f"{_BY_MODALITY} CROSS JOIN studies s ON s.id = m.study_id"
-    return _FROM[query.level]
-
-
-def _order(query: Query) -> tuple[str, ...]:
-    """A fixed order for every query, so that pages fit together; the one in which the index is read, so that nothing is sorted."""
-    if query.level is Level.SERIES:
-        return "e.study_id", "e.id"
-    if query.level is Level.IMAGE:
-        return "i.series_id", "i.number", "i.id"
-    drives = _drives(query)
-    if drives == "PatientName":
-        return "s.PatientName_a", "s.id"
-    return "s.StudyDate_n DESC", "s.id DESC"
-
-
-def _order_columns(order: tuple[str, ...], source: str) -> str:
-    columns = [term.split()[0] for term in order]
-    if source.startswith(_BY_MODALITY):
-        columns = ["m.StudyDate_n", "m.study_id"]
-    return ", ".join(f"{column} AS o{number}" for number, column in enumerate(columns))
-
-
-def _arm_tests(builder: _Builder, query: Query, source: str, facts: Facts, *, odd: bool) -> list[str]:
-    """The keys' tests for rows whose study is odd, or for those whose study is not: each kind is found by the index that fits it."""
-    tests = [f"s.odd = {int(odd)}"] if facts.odd_studies else []
-    for keyword, match in query.keys.items():
-        entry = attribute(keyword)
-        if keyword in _DOOR or isinstance(match, Universal):
-            continue
-        if keyword == "ModalitiesInStudy":
-            tests.append(_modality_test(builder, match, source))
-        elif keyword == "StudyDate" and source.startswith(_BY_MODALITY):
-            tests.append(builder.compare("m.StudyDate_n", match))
-        elif keyword in _COMPUTED:
-            tests.append(f"leadglass_matches('{keyword}', CAST({_COMPUTED[keyword]} AS TEXT))")
-        elif entry.level in {Level.PATIENT, Level.STUDY}:
-            by_column = entry.vr == "UI" or not odd
-            tests.append(builder.plain(entry, match, other_scripts=facts.other_scripts) if by_column else builder.judged(entry))
-        else:
-            tests.append(builder.below_study(entry, match))
-    return tests
-
-
-def _modality_test(builder: _Builder, match: Match, source: str) -> str:
-    if source.startswith(_BY_MODALITY):
-        return builder.compare("m.Modality", match)
-    return f"EXISTS (SELECT 1 FROM study_modalities x WHERE x.study_id = s.id AND {builder.compare('x.Modality', match)})"
+_FIRST_STUDIES, _MOST_STUDIES = 16, 256
+_ROWS_AT_ONCE: Final = 256
 
 
 _INSTANCE_COLUMNS: Final = (
     "s.StudyInstanceUID, e.SeriesInstanceUID, i.SOPInstanceUID, i.SOPClassUID, i.transfer_syntax, i.size, i.received, i.shard, i.blob"
 )
+
+
+_INSTANCES: Final = "instances i JOIN series e ON e.id = i.series_id JOIN studies s ON s.id = e.study_id"
 
 
 def instances_statement(selection: Selection, predicate: StudyPredicate) -> Statement:
@@ -279,5 +264,5 @@ def instances_statement(selection: Selection, predicate: StudyPredicate) -> Stat
     if selection.patient_id is not None:
         tests.append(f"s.PatientID = {builder.bind(selection.patient_id)}")
     order = "s.id, i.series_id, i.number, i.id"
-    text = f"SELECT {_INSTANCE_COLUMNS} FROM {_FROM[Level.IMAGE]} WHERE {' AND '.join(tests)} ORDER BY {order}"
+    text = f"SELECT {_INSTANCE_COLUMNS} FROM {_INSTANCES} WHERE {' AND '.join(tests)} ORDER BY {order}"
     return Statement(text, builder.parameters, ())

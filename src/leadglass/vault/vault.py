@@ -101,9 +101,14 @@ class Vault:
         descriptor = Descriptor(header.sop_class, header.instance, header.study, transfer_syntax, time.time_ns(), route, dict(sender or {}))
         return Deposit(self._holdings, header, descriptor, predicate)
 
-    def find(self, query: Query, predicate: StudyPredicate) -> Generator[dict[str, str], None, None]:
-        """The records that match within the studies admitted, streamed; keyword to text. Close it, or read it to its end."""
-        return self._holdings.index.find(query, predicate)
+    def find(
+        self, query: Query, predicate: StudyPredicate, stopped: Callable[[], bool] = lambda: False
+    ) -> Generator[dict[str, str], None, None]:
+        """The records that match within the studies admitted, streamed; keyword to text. Close it, or read it to its end.
+
+        They end early once `stopped` says so, which is asked all the while.
+        """
+        return self._holdings.index.find(query, predicate, stopped)
 
     def instances(self, selection: Selection, predicate: StudyPredicate) -> Iterator[InstanceRow]:
         """The instances selected within the studies admitted, streamed in the order of study, series and number."""
@@ -169,7 +174,7 @@ class Vault:
 
     def counts(self) -> Counts:
         """How much there is, by the blobs' places and by the index."""
-        (instances,) = next(self._holdings.index.rows("SELECT count(*) FROM instances"))
+        (instances,) = next(self._holdings.index.rows("SELECT count(*) FROM instance_rows"))
         blobs = self._holdings.blobs
         return Counts(blobs=sum(len(blobs.places_in(shard)) for shard in range(blobs.shard + 1)), instances=instances)
 

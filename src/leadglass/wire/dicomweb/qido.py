@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl
 from pydicom.datadict import tag_for_keyword
 from starlette.responses import Response
 
-from leadglass.dicom.attributes import BY_KEYWORD, BY_TAG, COMPUTED, INDEXED, UNIQUE_KEY, Attribute
+from leadglass.dicom.attributes import BY_KEYWORD, BY_TAG, COMPUTED, INDEXED, UNIQUE_KEY, Attribute, attribute
 from leadglass.dicom.jsonmodel import record_to_json
 from leadglass.dicom.levels import ORDER
-from leadglass.dicom.matching import Match, Universal, parse_match
+from leadglass.dicom.matching import Items, Match, Universal, parse_match
 from leadglass.dicom.query import Query
 from leadglass.errors import BadQuery
 from leadglass.vocabulary import Level
@@ -145,6 +145,7 @@ def parse(text: str, level: Level, path: Mapping[Level, str], default_limit: int
         raise BadRequest(400, f"the query is not percent-encoded UTF-8, or has more than {MAX_PARAMETERS} parameters") from None
     warnings: list[str] = []
     keys: dict[str, Match] = {UNIQUE_KEY[each]: parse_match(UNIQUE_KEY[each], uid) for each, uid in path.items()}
+    items: dict[str, dict[str, Match]] = {}
     single: dict[str, str] = {}
     included: list[str] = []
     for name, value in pairs:
@@ -155,10 +156,19 @@ def parse(text: str, level: Level, path: Mapping[Level, str], default_limit: int
                 raise BadQuery(f"{name} is given twice")
             single[name] = value
         else:
-            keyword = _key(name, level)
+            keyword, _, inner = name.partition(".")
+            keyword = _key(keyword, level)
+            if BY_KEYWORD[keyword].items:
+                _add_to_items(items.setdefault(keyword, {}), BY_KEYWORD[keyword], inner, value)
+                continue
+            if inner:
+                raise BadQuery(f"{keyword} is no sequence: nothing in it can be asked for")
             if keyword in keys:
                 raise BadQuery(f"{keyword} is given twice, or by the path and by the query; give it once")
             keys[keyword] = _match(keyword, value)
+    for keyword, inner_keys in items.items():
+        wanted_items = tuple((inner, match) for inner, match in inner_keys.items() if not isinstance(match, Universal))
+        keys[keyword] = Items(wanted_items) if wanted_items else Universal()
     if single.get("fuzzymatching", "false") not in {"true", "false"}:
         raise BadQuery("fuzzymatching is true or false")
     if single.get("fuzzymatching") == "true":
@@ -192,12 +202,23 @@ def _key(name: str, level: Level) -> str:
     return entry.keyword
 
 
+def _add_to_items(keys: dict[str, Match], sequence: Attribute, name: str, value: str) -> None:
+    """One key of a sequence's item, as in `RequestAttributesSequence.RequestedProcedureID=4711` (PS3.18 8.3.4.1)."""
+    found = next((each for each in sequence.items if name in {each.keyword, f"{each.tag:08X}", f"{each.tag:08x}"}), None)
+    if found is None:
+        known = ", ".join(each.keyword for each in sequence.items)
+        raise BadQuery(f"in {sequence.keyword} can be searched for {known}; write {sequence.keyword}.KEYWORD=VALUE")
+    if found.keyword in keys:
+        raise BadQuery(f"{sequence.keyword}.{found.keyword} is given twice")
+    keys[found.keyword] = _match(found.keyword, value)
+
+
 def _match(keyword: str, value: str) -> Match:
     if "\0" in value:
         # In a data set it is padding; here it would be taken off, and what is left would match everything.
         raise BadQuery(f"{keyword} holds a NUL; leave it out")
     # PS3.18 8.3.4.1 parts UIDs with commas, PS3.4 with backslashes; a code (PS3.5 6.2) can hold neither.
-    return parse_match(keyword, value.replace(",", "\\") if BY_KEYWORD[keyword].vr in {"UI", "CS"} else value)
+    return parse_match(keyword, value.replace(",", "\\") if attribute(keyword).vr in {"UI", "CS"} else value)
 
 
 def _included(value: str, level: Level) -> list[str]:

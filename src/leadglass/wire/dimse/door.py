@@ -27,9 +27,7 @@ from leadglass.wire.dimse.outbound import Outbound
 from leadglass.wire.dimse.statuses import status_of
 
 _QUERY_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
-_OURS = frozenset({sopclasses.VERIFICATION, sopclasses.STUDY_ROOT_FIND, sopclasses.STORAGE_COMMITMENT}).union(
-    sopclasses.GET, sopclasses.MOVE
-)
+_OURS = sopclasses.FIND | sopclasses.GET | sopclasses.MOVE | {sopclasses.VERIFICATION, sopclasses.STORAGE_COMMITMENT}
 """The SOP classes of the services that we have beside storage, for whoever may use them."""
 
 
@@ -40,7 +38,7 @@ async def _serve_call(call: Call, commitments: Commitments) -> bool:
             await echo.serve(call, command)
         case StoreRequest() as command if command.sop_class in call.storage:
             await store.serve(call, command)
-        case FindRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_FIND:
+        case FindRequest() as command if command.sop_class in sopclasses.FIND:
             await find.serve(call, command)
         case GetRequest() as command if command.sop_class in sopclasses.GET:
             await get.serve(call, command)
@@ -57,7 +55,7 @@ def _offer(session: Session, storage: frozenset[Uid], abstract_syntax: Uid) -> O
     """What is offered for an abstract syntax: only what this caller may do at all."""
     if abstract_syntax == sopclasses.VERIFICATION and session.may(Action.ECHO):
         return Offer(_QUERY_SYNTAXES)
-    if abstract_syntax == sopclasses.STUDY_ROOT_FIND and session.may(Action.FIND):
+    if abstract_syntax in sopclasses.FIND and session.may(Action.FIND):
         return Offer(_QUERY_SYNTAXES)
     if abstract_syntax in sopclasses.GET and session.may(Action.GET):
         return Offer(_QUERY_SYNTAXES)

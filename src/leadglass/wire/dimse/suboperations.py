@@ -103,6 +103,7 @@ def _prepare(fetched: Fetched, row: InstanceRow, accepted: frozenset[str]) -> Pr
         else:
             prepared.outgoing = prepared.opened.open_in(accepted)
     except CannotConvert as error:
+        logs.fault("an object could not be converted to be sent", error)
         prepared.problem = str(error)
     except _UNREADABLE as error:
         logs.fault("an object could not be read to be sent", error)
