@@ -132,7 +132,7 @@ class RowWriter:
             raise
 
     def put_aside(self, conflict: Conflict, place: BlobPlace, instance: Uid) -> None:
-        values = (place.blob_id, place.shard, conflict.kind.value, conflict.first_blob_id, conflict.since_ns, instance)
+        values = (place.blob_id, place.where, conflict.kind.value, conflict.first_blob_id, conflict.since_ns, instance)
         self._connection.execute(_PUT_ASIDE, values)
 
     def aside(self, instance: Uid) -> list[BlobPlace]:
@@ -146,7 +146,7 @@ class RowWriter:
             series = self._series_row(entry, self._study_row(entry))
             added[series.id] += 1
             _, values = row_values(IMAGE_ATTRIBUTES, entry.header.values)
-            where = (entry.transfer_syntax, entry.size, entry.received_ns, entry.place.shard, entry.place.blob_id)
+            where = (entry.transfer_syntax, entry.size, entry.received_ns, *entry.place)
             instances.append((series.id, *values, _number(entry.header), *where))
         self._connection.executemany(_INSERT_INSTANCE, instances)
         self._connection.executemany(_COUNT, [(count, row) for row, count in added.items()])

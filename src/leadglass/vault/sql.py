@@ -13,7 +13,7 @@ from leadglass.dicom.attributes import INDEXED, Attribute
 from leadglass.dicom.matching import name_groups, normalise
 from leadglass.vocabulary import Level
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 STUDY_ATTRIBUTES: Final = INDEXED[Level.PATIENT] + INDEXED[Level.STUDY]
 SERIES_ATTRIBUTES: Final = INDEXED[Level.SERIES]
@@ -98,7 +98,7 @@ CREATE TABLE aside (blob BLOB PRIMARY KEY, shard INTEGER NOT NULL, kind TEXT NOT
   SOPInstanceUID TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX aside_by_uid ON aside (SOPInstanceUID);
 """
-"""Blobs put aside as conflicts are in `aside` alone: no search or retrieval reads that table."""
+"""`shard` is `BlobPlace.where`, the shard and the place in its pack. Blobs put aside as conflicts are in `aside` alone: no search or retrieval reads that table."""
 
 CONTRADICTIONS: Final = {
     "a series does not count its instances": (
