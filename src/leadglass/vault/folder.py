@@ -314,7 +314,7 @@ class FolderBlobs:
             places = pack.append([(one.blob_id, one.record) for one in batch])
         finally:
             # Whether this and what shares its pages is on the disk, nobody knows then: acknowledge nothing more.
-            self._failed = self._failed or pack.is_broken
+            self._failed = pack.is_broken
         for one, at in zip(batch, places, strict=True):
             one.place = BlobPlace.of(shard, one.blob_id, at)
 
