@@ -210,7 +210,7 @@ print(len(store.places_in(0)), len(list(store.incoming.iterdir())))
         (0, "fdatasync", ["refused", "kept", "kept", "2 0"]),
         # The folder's sync fails: nobody knows which names are on the disk, nothing more is taken.
         (0, "fsync", ["refused", "refused", "refused", "0 0"]),
-        # A pack's sync fails: it holds what was acknowledged before, nothing more is taken. (The first two are of its header and its opening.)
+        # A pack's sync fails: nothing more is taken. The two syncs before it are of the pack's header and of its opening.
         (1000, "fdatasync", ["refused", "refused", "refused"]),
     ],
 )

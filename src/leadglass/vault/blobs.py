@@ -112,6 +112,7 @@ class BlobStore(Protocol):
 
 
 def missing(place: BlobPlace) -> Damaged:
+    """What to raise where there is no such blob."""
     return Damaged(f"blob {place.blob_id.hex()} of shard {place.shard} is missing; restore HOME/blobs from its copy")
 
 

@@ -165,9 +165,7 @@ class Deposit:
             self._index_or_remove(place, lambda: holdings.index.add(entry))
         return StoreResult.STORED
 
-    def _keep_once(
-        self, kind: ConflictKind, first: bytes, ending: Ending, decided: Callable[[StoreResult], object]
-    ) -> StoreResult:
+    def _keep_once(self, kind: ConflictKind, first: bytes, ending: Ending, decided: Callable[[StoreResult], object]) -> StoreResult:
         """Put the object aside, unless it equals what is served or was put aside already."""
         index, instance = self._holdings.index, self._header.instance
         place = index.place(instance)

@@ -98,7 +98,9 @@ CREATE TABLE aside (blob BLOB PRIMARY KEY, shard INTEGER NOT NULL, kind TEXT NOT
   SOPInstanceUID TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX aside_by_uid ON aside (SOPInstanceUID);
 """
-"""`shard` is `BlobPlace.where`, the shard and the place in its pack. Blobs put aside as conflicts are in `aside` alone: no search or retrieval reads that table."""
+"""`shard` is `BlobPlace.where`: the shard and the place in its pack.
+
+Blobs put aside as conflicts are in `aside` alone: no search or retrieval reads that table."""
 
 CONTRADICTIONS: Final = {
     "a series does not count its instances": (
