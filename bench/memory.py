@@ -1,4 +1,4 @@
-"""What serving large objects takes: the peak of the proportional set size, taking one in and giving it out by each door, and many at once."""
+"""What serving large objects takes, by the peak of the proportional set size: one in and out by each door, and many in at once."""
 
 import asyncio
 import http.client

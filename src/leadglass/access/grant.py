@@ -67,7 +67,7 @@ class Grant(metaclass=_OnlyTheGateMakes):
         self._settle(outcome, studies, count, detail).make_durable()
 
     def announce(self, outcome: Outcome, *, studies: Iterable[str] = (), count: int = 0, detail: Detail = NOTHING) -> Callable[[], None]:
-        """As `settle`, but return while it is being written, for what is made durable meanwhile; the call given back waits for the end of it.
+        """As `settle`, but return while it is being written; the call given back waits for the end of that.
 
         Acknowledge only after that. If what was announced does not come true, `withdraw` it.
         """

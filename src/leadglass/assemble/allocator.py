@@ -12,7 +12,7 @@ _MMAP_THRESHOLD: Final = -3
 _ARENA_MAX: Final = -8
 _MIB: Final = 1024 * 1024
 _SETTINGS: Final = ((_ARENA_MAX, 2), (_MMAP_THRESHOLD, 4 * _MIB), (_TRIM_THRESHOLD, 32 * _MIB))
-"""Two arenas, since threads of Python seldom allocate at the same time; buffers under 4 MiB come from them; each keeps 32 MiB at its end."""
+"""Two arenas, since threads of Python seldom allocate at the same time; they give buffers under 4 MiB, and each keeps 32 MiB at its end."""
 
 
 def keep_buffers() -> bool:
@@ -21,4 +21,5 @@ def keep_buffers() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return all([mallopt(name, value) for name, value in _SETTINGS])
+    taken = [mallopt(name, value) for name, value in _SETTINGS]
+    return all(taken)
