@@ -45,6 +45,9 @@ class Deposit:
         self._key_id = b""
         self._size = 0
         self._over = False
+        # Read before the look-up, so that a row written meanwhile is looked for again.
+        self._index_writes = holdings.index.writes
+        self._place = holdings.index.place(header.instance)
         self._twin = self._open_twin()
 
     def write(self, data: Bytes) -> None:
@@ -106,7 +109,7 @@ class Deposit:
         return self._sealing
 
     def _open_twin(self) -> StoredObject | None:
-        place = self._holdings.index.place(self._header.instance)
+        place = self._place
         if place is None:
             return None
         with suppress(Damaged, KeyUnavailable):
@@ -143,7 +146,7 @@ class Deposit:
     def _clash(self) -> tuple[ConflictKind, bytes] | None:
         """Why the object cannot simply be stored, and the blob that was there first; nobody else decides about the same meanwhile."""
         holdings, header = self._holdings, self._header
-        place = holdings.index.place(header.instance)
+        place = self._place or holdings.index.place_added(header.instance, self._index_writes)
         if place is not None:
             return ConflictKind.SAME_INSTANCE, place.blob_id
         study = holdings.index.study(header.study)

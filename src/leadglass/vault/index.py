@@ -111,6 +111,8 @@ class Index:
         self._key = key
         self._lock = threading.RLock()
         self._held: dict[str, Entry] = {}
+        self.writes = 0
+        """How often rows held back were written."""
         self._held_studies: dict[str, KnownStudy] = {}
         self._held_series: set[tuple[str, str]] = set()
         self._idle: list[_Reader] = []
@@ -177,6 +179,7 @@ class Index:
             if not self._held:
                 return
             with _database_errors():
+                self.writes += 1
                 self._rows.write(tuple(self._held.values()))
             self._held.clear()
             self._held_studies.clear()
@@ -212,6 +215,14 @@ class Index:
         with self._lock, _database_errors():
             held = self._held.get(instance)
             return held.place if held else self._rows.place(instance)
+
+    def place_added(self, instance: Uid, writes: int) -> BlobPlace | None:
+        """As `place`, for an instance that was not there when `writes` was read: the database is asked only if it was written since."""
+        with self._lock:
+            if self.writes != writes:
+                return self.place(instance)
+            held = self._held.get(instance)
+            return held.place if held else None
 
     def find(self, query: Query, predicate: StudyPredicate) -> Generator[dict[str, str], None, None]:
         """The records that match, in the studies admitted, one after the other; keywords to text. Close it, or read it to its end."""
