@@ -12,8 +12,10 @@ from pathlib import Path
 
 from bench import engine_sink, http_servers
 from bench.figures import QUICK, WHOLE, Extent, file_system, heading
+from bench.hostile import bench_hostile
 from bench.idle import bench_idle
 from bench.memory import bench_memory
+from bench.retrieving import bench_retrieve
 from bench.sides import missing
 from bench.starting import bench_start
 from bench.storing import bench_store, bench_storescu
@@ -23,9 +25,11 @@ _BENCHES: Mapping[str, Callable[[Path, Extent], None]] = {
     "start": bench_start,
     "store": bench_store,
     "storescu": bench_storescu,
+    "retrieve": bench_retrieve,
     "web": bench_web,
     "memory": bench_memory,
     "idle": bench_idle,
+    "hostile": bench_hostile,
 }
 _ASIDE: Mapping[str, Callable[[], None]] = {
     "engine": lambda: engine_sink.main([]),

@@ -34,7 +34,11 @@ def seeds() -> list[bytes]:
         dimse.MoveRequest(5, CT, "DESTINATION"),
         dimse.MoveResponse(5, 0xB000, CT, None, 2, 3, 4),
         dimse.CancelRequest(5),
-        dimse.OtherCommand(0x0130, 6, {0x0003: b"1.2\0", 0x0110: b"\6\0", 0x1001: b"1.2.3\0", 0x1008: b"\1\0"}),
+        dimse.ActionRequest(6, Uid("1.2.840.10008.1.20.1"), Uid("1.2.840.10008.1.20.1.1"), 1),
+        dimse.ActionResponse(6, 0, Uid("1.2.840.10008.1.20.1"), Uid("1.2.840.10008.1.20.1.1"), 1, "taken"),
+        dimse.EventReportRequest(7, Uid("1.2.840.10008.1.20.1"), Uid("1.2.840.10008.1.20.1.1"), 2),
+        dimse.EventReportResponse(7, 0x0110, event_type=2),
+        dimse.OtherCommand(0x0120, 6, {0x0003: b"1.2\0", 0x0110: b"\6\0", 0x1001: b"1.2.3\0", 0x1008: b"\1\0"}),
     ]
     needs_data = (dimse.StoreRequest, dimse.FindRequest, dimse.GetRequest, dimse.MoveRequest)
     return [dimse.encode(each, has_data=isinstance(each, needs_data)) for each in commands]

@@ -4,20 +4,26 @@ import tempfile
 from pathlib import Path
 
 from leadglass.errors import Damaged
-from leadglass.vault.journal import Conflict, ConflictKind, Journal, decode_conflict, encode_conflict
+from leadglass.vault.blobs import BlobPlace
+from leadglass.vault.journal import Conflict, ConflictKind, Journal, Record, Settlement, Verdict, decode_record, encode_record
 
 ARCHIVE, KEY = b"archive id 16 by", b"J" * 32
-CONFLICTS = [Conflict(kind, bytes([number]) * 16, b"f" * 16, 10**18) for number, kind in enumerate(ConflictKind)]
+PLACES = BlobPlace(3, b"p" * 16), BlobPlace(70_000, b"q" * 16)
+RECORDS: list[Record] = [
+    *(Conflict(kind, bytes([number]) * 16, b"f" * 16, 10**18) for number, kind in enumerate(ConflictKind)),
+    Settlement(Verdict.ACCEPTED, *PLACES, 10**18, 77),
+    Settlement(Verdict.REJECTED, PLACES[0], None, 10**18, 78),
+]
 
 
 def target(data: bytes) -> None:
     """As the plain text of a record, and as a whole file."""
     try:
-        conflict = decode_conflict(data)
+        record = decode_record(data)
     except Damaged:
         pass
     else:
-        if decode_conflict(encode_conflict(conflict)) != conflict:
+        if decode_record(encode_record(record)) != record:
             raise AssertionError(data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal"
@@ -27,7 +33,7 @@ def target(data: bytes) -> None:
         except Damaged:
             return
         try:
-            if list(journal) != CONFLICTS[: len(journal)]:
+            if list(journal) != RECORDS[: len(journal)]:
                 raise AssertionError(data)
         except Damaged:
             pass
@@ -41,7 +47,7 @@ def seeds() -> list[bytes]:
         path = Path(folder) / "journal"
         Journal.create(path, ARCHIVE)
         journal = Journal(path, ARCHIVE, KEY)
-        for conflict in CONFLICTS:
+        for conflict in RECORDS:
             journal.append(conflict)
         journal.close()
-        return [path.read_bytes(), *map(encode_conflict, CONFLICTS)]
+        return [path.read_bytes(), *map(encode_record, RECORDS)]

@@ -142,11 +142,17 @@ class ArchiveUnderTest:
 
     # People and peers
 
-    def peer(self, aet: str, may: str = "store,find,get", address: str = "127.0.0.0/8") -> Identity:
-        """Add a peer with an issued certificate."""
+    def peer(self, aet: str, may: str = "store,find,get", address: str = "127.0.0.0/8", port: int | None = None) -> Identity:
+        """Add a peer with an issued certificate; with a `port` on loopback it is a destination."""
         folder = self.home.with_name(f"peer-{aet}")
-        leadglass("peer", "add", self.home, aet, "--address", address, "--may", may, "--issue", folder)
+        where = () if port is None else ("--host", "127.0.0.1", "--port", str(port))
+        leadglass("peer", "add", self.home, aet, "--address", address, "--may", may, "--issue", folder, *where)
         return Identity(certificate=folder / f"{aet}.cert.pem", key=folder / f"{aet}.key.pem", authority=folder / "ca.pem")
+
+    def plaintext_peer(self, aet: str, port: int | None = None) -> None:
+        """Add a peer without TLS; with a `port` on loopback it is a destination."""
+        where = () if port is None else ("--host", "127.0.0.1", "--port", str(port))
+        leadglass("peer", "add", self.home, aet, "--address", "127.0.0.0/8", "--may", "store", "--unsafe-plaintext", *where)
 
     def token(self, user: str, role: str = "clinician", may: str = "find,get") -> str:
         """Add a user, unless he is there, and make a token of his."""

@@ -170,9 +170,9 @@ def scu(
 
 
 @contextlib.contextmanager
-def storescp(folder: Path, *, aet: str = "STORESCP", tls: Identity | None = None) -> Iterator[DimseAddress]:
+def storescp(folder: Path, *, aet: str = "STORESCP", tls: Identity | None = None, port: int | None = None) -> Iterator[DimseAddress]:
     """A receiver that keeps every object in `folder`, byte for byte as it came."""
-    port = free_port()
+    port = port or free_port()
     received = folder / "received"
     received.mkdir(parents=True)
     command: list[str | Path] = [
@@ -275,7 +275,7 @@ def orthanc(folder: Path, settings: Mapping[str, Any] = OPENED, *, tls: Identity
     """
     program = require("Orthanc")
     folder.mkdir(parents=True, exist_ok=True)
-    dicom_port, http_port = free_port(), free_port()
+    dicom_port, http_port = int(settings.get("DicomPort", 0)) or free_port(), free_port()
     merged = {
         **debian_orthanc_settings(),
         "ConcurrentJobs": 2,

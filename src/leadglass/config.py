@@ -62,6 +62,7 @@ def _host_text(text: str) -> str:
 
 ListenText = Annotated[str, AfterValidator(_address_text)]
 HostText = Annotated[str, AfterValidator(_host_text)]
+UidText = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)+$", max_length=64)]
 
 
 class _Section(BaseModel):
@@ -107,6 +108,8 @@ class DimseSection(_Section):
     """A peer that went silent must not keep its place; modalities that pause longer open a new association."""
     artim_timeout_seconds: float = Field(default=15.0, gt=0)
     """How long whoever connected may take to ask for an association (the ARTIM timer of PS3.8)."""
+    additional_storage_classes: list[UidText] = Field(default=[], max_length=1000)
+    """Private SOP classes that are stored like those of PS3.4 B.5: nothing unknown is taken unless somebody says what it is."""
 
 
 class WebSection(_Section):
@@ -130,6 +133,19 @@ class StorageSection(_Section):
     """Larger than any real object; what a hostile one may take is bounded."""
 
 
+class PixelsSection(_Section):
+    """Decoding compressed pixels, for receivers that do not take them as they are stored; in processes of their own."""
+
+    processes: int = Field(default=0, ge=0, le=64)
+    """0: as many as there are cores. None is started before it is needed."""
+    seconds_per_frame: float = Field(default=30.0, gt=0)
+    """The largest mammogram takes 2; what takes longer is an attack, and its process is ended."""
+    max_frame_bytes: int = Field(default=128 * MIB, ge=1, le=2 * GIB)
+    """Decoded. Larger than any detector's image; what a code stream of a few bytes can claim is bounded."""
+    process_memory_bytes: int = Field(default=1 * GIB, ge=64 * MIB)
+    """What one process may take beyond its start; JPEG 2000 needs up to eight times the decoded frame."""
+
+
 class Settings(_Section):
     """All of leadglass.toml."""
 
@@ -138,6 +154,7 @@ class Settings(_Section):
     dimse: DimseSection = DimseSection()
     web: WebSection = WebSection()
     storage: StorageSection = StorageSection()
+    pixels: PixelsSection = PixelsSection()
 
     def weakened(self) -> list[str]:
         """The settings that weaken a default, for the warning at every start."""

@@ -5,7 +5,9 @@ LeadglassError                  exit 3: our fault, unless a branch below says ot
 │   └── ConfigurationError          leadglass.toml, policy.toml or a scope file
 ├── Refused                     exit 1: an answer, not a fault
 │   ├── NotIdentified               nobody we know; a door says nothing more than that
+│   │   └── UserNotIdentified           a peer that we know, and with it a token that is nobody's
 │   ├── NotAllowed                  known, but the policy does not give this
+│   ├── UnknownDestination          nobody to whom objects can be sent has this AE title
 │   ├── HomeInUse                   another process owns HOME
 │   └── OutOfScope                  the survey's scope does not name it
 ├── BadInput                    exit 1: what came in is not what it claims to be; nothing was kept
@@ -16,6 +18,7 @@ LeadglassError                  exit 3: our fault, unless a branch below says ot
 │   ├── BadQuery                    a query or retrieve identifier that PS3.4 does not allow
 │   └── BadArchiveFile              an import source (zip, file) that cannot be taken
 ├── CannotConvert               exit 1: stored, but not in the form asked for
+├── TooMuchAtOnce               exit 1: more than is taken on at the same time; ask again later
 ├── NoRoom                      exit 1: below the low-water mark; serving goes on
 ├── StorageFailed               exit 3: the disk did not take what it was given; not acknowledged, nothing half kept
 ├── Damaged                     exit 1: stored bytes are not what we wrote
@@ -55,7 +58,15 @@ class NotIdentified(Refused):
     pass
 
 
+class UserNotIdentified(NotIdentified):
+    pass
+
+
 class NotAllowed(Refused):
+    pass
+
+
+class UnknownDestination(Refused):
     pass
 
 
@@ -100,6 +111,10 @@ class BadArchiveFile(BadInput):
 
 
 class CannotConvert(LeadglassError):
+    exit_code = 1
+
+
+class TooMuchAtOnce(LeadglassError):
     exit_code = 1
 
 

@@ -46,6 +46,10 @@ class Home:
         return self.path / "index"
 
     @property
+    def commitments(self) -> Path:
+        return self.path / "commitments"
+
+    @property
     def trail(self) -> Path:
         return self.path / "trail"
 

@@ -11,6 +11,7 @@ class Action(StrEnum):
     FIND = "find"
     GET = "get"
     MOVE = "move"
+    SETTLE = "settle"
     ADMINISTER = "administer"
     READ_TRAIL = "read-trail"
 

@@ -121,12 +121,15 @@ def test_the_certificate_of_another_authority_is_refused(office: Office, tmp_pat
         handshake(office, client_context(office, another, tmp_path), "localhost")
 
 
-def test_what_is_issued_is_for_clients_and_what_serves_is_for_servers(office: Office) -> None:
+def test_what_is_issued_is_for_clients_and_what_serves_is_for_both(office: Office) -> None:
     peer = x509.load_der_x509_certificate(office.issue("CT1").certificate_der)
     server = x509.load_pem_x509_certificate(office.authority.server_certificate.read_bytes())
     ca = x509.load_pem_x509_certificate(office.authority.ca_file.read_bytes())
     assert list(peer.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.CLIENT_AUTH]
-    assert list(server.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert list(server.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+    ]
     for one in (peer, server, ca):
         key = one.public_key()
         assert isinstance(key, rsa.RSAPublicKey)

@@ -47,12 +47,20 @@ def test_an_empty_policy_denies_everyone_everything_at_the_gate(tmp_path: Path) 
 
 def _admissions(house: House) -> list:  # type: ignore[type-arg]
     gate = house.gate
-    return [gate.admit_echo, gate.admit_find, gate.admit_get, gate.admit_store, gate.admit_administer, gate.admit_read_trail]
+    return [
+        gate.admit_echo,
+        gate.admit_find,
+        gate.admit_get,
+        gate.admit_store,
+        gate.admit_settle,
+        gate.admit_administer,
+        gate.admit_read_trail,
+    ]
 
 
 # Who gets what by the default policy: everything that is not here is denied.
 DEFAULT_RIGHTS = {
-    Role.CLINICIAN: {Action.FIND, Action.GET},
+    Role.CLINICIAN: {Action.FIND, Action.GET, Action.SETTLE},
     Role.TECHNOLOGIST: {Action.STORE, Action.FIND},
     Role.ADMINISTRATOR: {Action.ADMINISTER},
     Role.AUDITOR: {Action.READ_TRAIL},
@@ -77,7 +85,7 @@ def test_whoever_is_local_sees_no_image() -> None:
     principal = Principal("local:0", Kind.LOCAL, "0", may=frozenset(Action))
     policy = parse_policy(DEFAULT_POLICY)
     given = {action for action in Action if decide(policy, principal, action) is not None}
-    assert given == {Action.ADMINISTER, Action.READ_TRAIL, Action.STORE}
+    assert given == {Action.ADMINISTER, Action.READ_TRAIL, Action.STORE, Action.SETTLE}
 
 
 def test_a_grant_that_is_not_about_studies_shows_none() -> None:

@@ -174,7 +174,8 @@ def test_a_door_believes_its_own_kind_of_credentials_alone(house: House) -> None
     assert set(right) == set(Door)
     for door in Door:
         for home, credentials in right.items():
-            if door is home:
+            # Whoever is at the control socket may show the token of a person.
+            if door is home or (door, home) == (Door.CONTROL, Door.DICOMWEB):
                 house.gate.identify(door, credentials)
             else:
                 with pytest.raises(NotIdentified):

@@ -48,7 +48,13 @@ def test_init_writes_every_setting_and_as_it_is(unsafe: bool, tmp_path: Path) ->
     text = settings_text(Founding(Home(tmp_path / "home"), unsafe_key_beside_data=unsafe), root_key)
     whole = tomllib.loads(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
     said = {f"{section}.{key}": value for section, keys in whole.items() for key, value in keys.items()}
-    chosen = {"keys.root_key": str(root_key), "keys.unsafe_key_beside_data": unsafe, "dimse.unsafe_plaintext_listen": "127.0.0.1:104"}
+    chosen = {
+        "keys.root_key": str(root_key),
+        "keys.unsafe_key_beside_data": unsafe,
+        "dimse.unsafe_plaintext_listen": "127.0.0.1:104",
+        "dimse.max_associations_per_peer": 32,
+        "dimse.additional_storage_classes": ["1.2.3.4"],
+    }
     assert said == defaults() | chosen
     in_force = {
         f"{section}.{key}" for section, keys in parse_settings(text) if isinstance(keys, BaseModel) for key in keys.model_fields_set

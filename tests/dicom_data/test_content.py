@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from leadglass.dicom.content import content_digest
-from leadglass.dicom.convert import to_explicit_little_endian
+from leadglass.dicom.convert import to_little_endian
 from leadglass.dicom.elements import Elements, Kind
 from leadglass.dicom.syntax import DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN, is_native
 from tests.dicom_data.data_sets import (
@@ -49,7 +49,7 @@ def test_dcmtk_may_encode_it_as_it_likes(sample: Sample, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("sample", [sample for sample in distinct() if is_native(sample.transfer_syntax)], ids=name_of)
 def test_it_is_the_same_after_our_own_converting(sample: Sample) -> None:
-    data = b"".join(to_explicit_little_endian(sample.source, sample.transfer_syntax))
+    data = b"".join(to_little_endian(sample.source, sample.transfer_syntax))
     assert digest(data) == digest(sample.data, sample.transfer_syntax)
 
 

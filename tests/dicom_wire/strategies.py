@@ -22,6 +22,7 @@ from leadglass.dicom.pdu import (
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import (
     AsyncWindow,
+    CommonExtendedNegotiation,
     ExtendedNegotiation,
     RoleSelection,
     UnknownItem,
@@ -41,7 +42,7 @@ names = st.text(_visible, max_size=16)
 user_identities = st.builds(
     UserIdentity, kind=BYTE, response_requested=st.booleans(), primary=st.binary(max_size=40), secondary=st.binary(max_size=20)
 )
-unknown_items = st.builds(UnknownItem, kind=st.sampled_from([0x00, 0x50, 0x57, 0x5A, 0xFF]), data=st.binary(max_size=30))
+unknown_items = st.builds(UnknownItem, kind=st.sampled_from([0x00, 0x50, 0x5A, 0xFF]), data=st.binary(max_size=30))
 user_informations = st.builds(
     UserInformation,
     maximum_length=st.none() | U32,
@@ -50,6 +51,7 @@ user_informations = st.builds(
     async_window=st.none() | st.builds(AsyncWindow, U16, U16),
     roles=st.lists(st.builds(RoleSelection, uids, scu=st.booleans(), scp=st.booleans()), max_size=4).map(tuple),
     extended=st.lists(st.builds(ExtendedNegotiation, uids, st.binary(max_size=20)), max_size=4).map(tuple),
+    common=st.lists(st.builds(CommonExtendedNegotiation, uids, uids, st.lists(uids, max_size=4).map(tuple)), max_size=3).map(tuple),
     identity=st.none() | user_identities,
     identity_response=st.none() | st.binary(max_size=40),
     unknown=st.lists(unknown_items, max_size=3).map(tuple),
@@ -90,6 +92,8 @@ requests_to_serve: st.SearchStrategy[Command] = st.one_of(
     st.builds(dimse.FindRequest, U16, uids, U16),
     st.builds(dimse.GetRequest, U16, uids, U16),
     st.builds(dimse.MoveRequest, U16, uids, titles, U16),
+    st.builds(dimse.ActionRequest, U16, uids, uids, U16),
+    st.builds(dimse.EventReportRequest, U16, uids, uids, U16),
 )
 commands: st.SearchStrategy[Command] = st.one_of(
     requests_to_serve,
@@ -98,5 +102,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(dimse.FindResponse, U16, U16, st.none() | uids, _comments),
     st.builds(dimse.GetResponse, U16, U16, st.none() | uids, comment=_comments, **_counts),
     st.builds(dimse.MoveResponse, U16, U16, st.none() | uids, comment=_comments, **_counts),
+    st.builds(dimse.ActionResponse, U16, U16, st.none() | uids, st.none() | uids, _optional_u16, _comments),
+    st.builds(dimse.EventReportResponse, U16, U16, st.none() | uids, st.none() | uids, _optional_u16, _comments),
     st.builds(dimse.CancelRequest, U16),
 )

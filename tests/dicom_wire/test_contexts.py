@@ -1,15 +1,19 @@
 """Negotiation: what an acceptor makes of a proposal, and what both sides then hold; and the SOP classes and transfer syntaxes known."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from pydicom.uid import UID
+from pynetdicom import sop_class
 
 from leadglass.dicom import sopclasses
 from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Context, Offer, agreed, negotiate, propose
 from leadglass.dicom.pdu import AssociateAccept, AssociateRequest, ContextOutcome, ContextResult
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import RoleSelection, UserInformation
-from leadglass.errors import BadPdu
+from leadglass.errors import BadPdu, ConfigurationError
 from tests.dicom_wire import strategies as dicom
 
 CT = Uid("1.2.840.10008.5.1.4.1.1.2")
@@ -91,7 +95,7 @@ def test_every_storage_class_of_ps3_4_is_known_and_nothing_else() -> None:
     assert Uid("1.2.840.10008.5.1.4.1.1.6") in sopclasses.STORAGE
     assert not sopclasses.STORAGE.keys() & (sopclasses.FIND | sopclasses.GET | sopclasses.MOVE | {sopclasses.VERIFICATION})
     assert all("Storage" in name for name in sopclasses.STORAGE.values())
-    assert len(sopclasses.STORAGE) > 170
+    assert len(sopclasses.STORAGE) > 190
 
 
 def test_every_transfer_syntax_in_which_pydicom_knows_objects_is_known() -> None:
@@ -102,3 +106,29 @@ def test_every_transfer_syntax_in_which_pydicom_knows_objects_is_known() -> None
         "1.2.840.10008.1.2.4.203",
         "1.2.840.10008.1.2.5",
     } <= sopclasses.TRANSFER_SYNTAXES
+
+
+def test_every_storage_class_that_dcmtk_or_pynetdicom_knows_is_stored_and_none_of_no_patient() -> None:
+    library = next(Path("/usr/lib").rglob("libdcmdata.so.*"))
+    uids = {found.decode() for found in re.findall(rb"(1\.2\.840\.10008\.5\.1\.4\.1\.1\.[0-9.]+)\0", library.read_bytes())}
+    of_dcmtk = {uid for uid in uids if "Storage" in UID(uid).name}
+    of_pynetdicom = {str(uid) for uid in sop_class._STORAGE_CLASSES.values()}  # noqa: SLF001 # it has no public list
+    of_no_patient = {str(uid) for uid in sop_class._NON_PATIENT_OBJECT_CLASSES.values()}  # noqa: SLF001
+    assert min(len(of_dcmtk), len(of_pynetdicom)) > 160
+    assert (of_dcmtk | of_pynetdicom) - of_no_patient <= sopclasses.STORAGE.keys()
+    assert not of_no_patient & sopclasses.STORAGE.keys()
+
+
+def test_private_and_old_storage_classes_are_added_by_name_and_nothing_else_is() -> None:
+    private, old = "1.3.12.2.1107.5.9.1", "1.2.840.10008.5.1.1.29"
+    assert sopclasses.storage_with([private, old]) == sopclasses.STORAGE.keys() | {private, old}
+    for uid, says in (
+        ("1.2.840.10008.1.1", "which is no Storage SOP class"),
+        ("1.2.840.10008.5.1.4.1.2.2.1", "which is no Storage SOP class"),
+        ("1.2.840.10008.1.2.4.50", "Transfer Syntax"),
+        ("1.2.840.10008.1.20.1", "which is no Storage SOP class"),
+        (CT, "stored already"),
+        ("1.2.840.10008.5.1.4.1.1.999", "no edition of PS3.6"),
+    ):
+        with pytest.raises(ConfigurationError, match=says):
+            sopclasses.storage_with([uid])

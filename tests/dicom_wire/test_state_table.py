@@ -137,6 +137,23 @@ class Life(RuleBasedStateMachine):
         assert self.machine.data_to_send() == b""
         self.unsaid, self.unsaid_event = said[min(cut, len(said) - 1) :], RECEIVED[name]
 
+    def steps_on(self) -> list[str]:
+        """What leads further, and not to the end."""
+        names = {**RECEIVED, **PRIMITIVES}
+        effects = {name: effect_of(event, self.state, as_requestor=self.as_requestor) for name, event in names.items()}
+        return sorted(name for name, effect in effects.items() if effect is not None and effect.then not in {"Sta1", "Sta13"})
+
+    @precondition(lambda self: not self.unsaid and self.steps_on())
+    @rule(which=st.integers(0, 9), cut=st.sampled_from([0, 0, 5, 20]))
+    def life_goes_on(self, which: int, cut: int) -> None:
+        """Left to chance alone, few lives would see a collision of releases."""
+        steps = self.steps_on()
+        name = steps[which % len(steps)]
+        if name in PRIMITIVES:
+            self.we_ask(name)
+        else:
+            self.peer_says(name, cut)
+
     @precondition(lambda self: self.unsaid)
     @rule()
     def peer_goes_on(self) -> None:

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leadglass.dicom.uid import Uid
 from leadglass.errors import CannotConvert
 from leadglass.wire.dicomweb.accept import (
     FrameForm,
@@ -24,6 +25,7 @@ JPEG_LS = "1.2.840.10008.1.2.4.80"
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
 RLE = "1.2.840.10008.1.2.5"
 MPEG2 = "1.2.840.10008.1.2.4.100"
+OCTETS_IN_PARTS = FrameForm("application/octet-stream", multipart=True, transfer_syntax=EXPLICIT)
 PARTS = 'multipart/related; type="application/dicom"'
 
 
@@ -96,16 +98,19 @@ def test_what_is_no_form_of_objects_is_406(accept: str, single: bool) -> None:
         ((JPEG, EXPLICIT), JPEG, JPEG),
         ((JPEG, EXPLICIT), IMPLICIT, EXPLICIT),
         ((IMPLICIT,), IMPLICIT, IMPLICIT),
+        ((IMPLICIT,), EXPLICIT, IMPLICIT),
+        ((EXPLICIT,), JPEG, EXPLICIT),
+        ((JPEG_LS, IMPLICIT), JPEG, IMPLICIT),
     ],
 )
 def test_the_transfer_syntax_sent(syntaxes: tuple[str, ...], stored: str, sent: str) -> None:
-    assert ObjectForm(multipart=True, syntaxes=syntaxes).choose(stored) == sent
+    assert ObjectForm(multipart=True, syntaxes=syntaxes).choose(Uid(stored)) == sent
 
 
-@pytest.mark.parametrize(("syntaxes", "stored"), [((EXPLICIT,), JPEG), ((JPEG_LS,), JPEG), ((IMPLICIT,), EXPLICIT)])
-def test_what_would_need_decoding_is_refused(syntaxes: tuple[str, ...], stored: str) -> None:
+@pytest.mark.parametrize(("syntaxes", "stored"), [((EXPLICIT,), MPEG2), ((JPEG_LS,), JPEG), ((DEFLATED,), EXPLICIT)])
+def test_what_cannot_be_made_is_refused(syntaxes: tuple[str, ...], stored: str) -> None:
     with pytest.raises(CannotConvert):
-        ObjectForm(multipart=True, syntaxes=syntaxes).choose(stored)
+        ObjectForm(multipart=True, syntaxes=syntaxes).choose(Uid(stored))
 
 
 @pytest.mark.parametrize(
@@ -117,6 +122,10 @@ def test_what_would_need_decoding_is_refused(syntaxes: tuple[str, ...], stored: 
         ("*/*", RLE, False, FrameForm("image/dicom-rle", multipart=True, transfer_syntax=RLE)),
         ("multipart/related; type=image/jp2", JPEG_2000, False, FrameForm("image/jp2", multipart=True, transfer_syntax=JPEG_2000)),
         ("image/jpeg", JPEG, True, FrameForm("image/jpeg", multipart=False, transfer_syntax=JPEG)),
+        ("multipart/related; type=application/octet-stream", JPEG, False, OCTETS_IN_PARTS),
+        (f"multipart/related; type=application/octet-stream; transfer-syntax={EXPLICIT}", JPEG, False, OCTETS_IN_PARTS),
+        (f"*/*; transfer-syntax={EXPLICIT}", JPEG_LS, False, OCTETS_IN_PARTS),
+        ("application/octet-stream", RLE, True, FrameForm("application/octet-stream", multipart=False, transfer_syntax=EXPLICIT)),
         (
             'multipart/related; type="application/octet-stream"; transfer-syntax=*',
             JPEG,
@@ -132,14 +141,14 @@ def test_what_would_need_decoding_is_refused(syntaxes: tuple[str, ...], stored: 
     ],
 )
 def test_the_form_of_frames(accept: str, stored: str, single: bool, form: FrameForm) -> None:
-    assert frame_form(parse_accept(accept), stored, single=single) == form
+    assert frame_form(parse_accept(accept), Uid(stored), single=single) == form
 
 
 @pytest.mark.parametrize(
     ("accept", "stored", "single"),
     [
-        ("multipart/related; type=application/octet-stream", JPEG, False),
-        (f"multipart/related; type=application/octet-stream; transfer-syntax={EXPLICIT}", JPEG, False),
+        (f"multipart/related; type=application/octet-stream; transfer-syntax={EXPLICIT}", MPEG2, False),
+        (f"multipart/related; type=image/jpeg; transfer-syntax={EXPLICIT}", JPEG, False),
         ("multipart/related; type=image/jpeg", EXPLICIT, False),
         ("multipart/related; type=image/jls", JPEG, False),
         (f"multipart/related; type=image/jls; transfer-syntax={JPEG}", JPEG_LS, False),
@@ -150,7 +159,7 @@ def test_the_form_of_frames(accept: str, stored: str, single: bool, form: FrameF
 )
 def test_frames_that_cannot_be_had_so_are_406(accept: str, stored: str, single: bool) -> None:
     with pytest.raises(BadRequest) as caught:
-        frame_form(parse_accept(accept), stored, single=single)
+        frame_form(parse_accept(accept), Uid(stored), single=single)
     assert caught.value.status == 406
 
 

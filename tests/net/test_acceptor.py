@@ -66,8 +66,14 @@ class Stranger:
 
 
 @contextlib.asynccontextmanager
-async def stranger(acceptor: Acceptor, source: str = "127.0.0.1") -> AsyncIterator[Stranger]:
-    reader, writer = await asyncio.open_connection(*acceptor.address, local_addr=(source, 0))
+async def stranger(acceptor: Acceptor, source: str = "127.0.0.1", *, deaf: bool = False) -> AsyncIterator[Stranger]:
+    """A connection from this address; a deaf one has hardly room for what it is told."""
+    raw = socket.socket()
+    if deaf:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.bind((source, 0))
+    raw.connect(acceptor.address)
+    reader, writer = await asyncio.open_connection(sock=raw)
     try:
         yield Stranger(reader, writer)
     finally:

@@ -35,6 +35,7 @@ from tests.net.doors import (
     run,
     server_context,
 )
+from tests.pynetdicom_server import serving
 
 TRANSPORTS = ["plain", "mutual-tls"]
 JWT = 5
@@ -147,12 +148,8 @@ def pynetdicom_archive(context: ssl.SSLContext | None, held: Dataset, kept: list
         yield 0xFF00, held
 
     handlers: list[Any] = [(evt.EVT_C_ECHO, lambda _: 0), (evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find), (evt.EVT_C_GET, get)]
-    server = application.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=context)
-    assert server is not None
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
+    with serving(application, handlers, context=context) as port:
+        yield port
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -4,21 +4,35 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, propose
-from leadglass.dicom.dimse import StoreRequest, StoreResponse
-from leadglass.dicom.sopclasses import STUDY_ROOT_FIND, STUDY_ROOT_GET, VERIFICATION
+from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Context, Offer, negotiate, propose
+from leadglass.dicom.dimse import ActionRequest, EventReportResponse, MoveRequest, MoveResponse, StoreRequest, StoreResponse
+from leadglass.dicom.pdu import AssociateRequest
+from leadglass.dicom.sopclasses import (
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    STORAGE_COMMITMENT,
+    STORAGE_COMMITMENT_INSTANCE,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+    VERIFICATION,
+)
+from leadglass.dicom.status import StatusKind, kind_of
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import RoleSelection
+from leadglass.net.acceptor import Accept, PeerInfo, ServerAssociation, serve
 from leadglass.net.failures import AssociationFailed
 from leadglass.net.requestor import ClientAssociation, Dial, ProtocolFactory, connect, tcp
+from leadglass.net.streams import Message
 from tests.archives import ArchiveUnderTest
 from tests.certificates import Identity
 from tests.never import canary
@@ -368,8 +382,7 @@ class Dimse:
             return dialled
 
         syntaxes = [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN]
-        asked = [VERIFICATION, STUDY_ROOT_FIND, STUDY_ROOT_GET, Uid(CT), Uid(MR)]
-        # Services that are not offered are asked for as well: patient root, and moving.
+        asked = [VERIFICATION, STUDY_ROOT_FIND, STUDY_ROOT_GET, STORAGE_COMMITMENT, Uid(CT), Uid(MR)]
         asked += [Uid(f"1.2.840.10008.5.1.4.1.2.{number}") for number in ("1.1", "1.2", "1.3", "2.2")]
         roles = [RoleSelection(Uid(each), scu=True, scp=True) for each in (CT, MR)]
         proposal = propose(calling, called, [(each, syntaxes) for each in asked], roles=roles)
@@ -448,7 +461,7 @@ def _queries() -> Iterator[tuple[str, bytes]]:
 
 
 async def _everything(association: ClientAssociation, told: _Told, *, every: int = 1) -> None:
-    for service in (_echo, partial(_find_all, every=every), _get_all):
+    for service in (_echo, partial(_find_all, every=every), _get_all, _commit_all):
         with suppress(LookupError):
             await service(association, told)
 
@@ -477,13 +490,19 @@ def _selections() -> Iterator[tuple[str, bytes]]:
     yield "STUDY all", identifier("STUDY", {STUDY: ""})
     yield "STUDY wildcard", identifier("STUDY", {STUDY: f"{CANARY_UID}.*"})
     yield "PATIENT", identifier("PATIENT", {"PatientID": canary.CANARY_ID})
+    # One study of his may be seen, another not.
+    yield "PATIENT who may be seen", identifier("PATIENT", {"PatientID": canary.VISIBLE_ID})
     yield "STUDY of a patient", identifier("STUDY", {"PatientID": canary.CANARY_ID, STUDY: f"{CANARY_UID}.1"})
 
 
 async def _get_all(association: ClientAssociation, told: _Told) -> None:
-    context = association.context(STUDY_ROOT_GET)
+    for model in (STUDY_ROOT_GET, PATIENT_ROOT_GET):
+        await _get_by(association.context(model), association, told)
+
+
+async def _get_by(context: Context, association: ClientAssociation, told: _Told) -> None:
     for name, selection in _selections():
-        told.asking = f"get {name}"
+        told.asking = f"get {context.abstract_syntax} {name}"
         async for message in association.get(context, selection):
             if isinstance(message.command, StoreRequest) and message.data is not None:
                 await message.data.read_all(1 << 20)
@@ -492,11 +511,103 @@ async def _get_all(association: ClientAssociation, told: _Told) -> None:
         told.note(told.asking)
 
 
+async def _commit_all(association: ClientAssociation, told: _Told) -> None:
+    context = association.context(STORAGE_COMMITMENT)
+    for name, uid in (("canary", CANARY_UID), ("visible", VISIBLE_UID), ("missing", MISSING_UID)):
+        told.asking, told.told = f"commit {name}", frozenset({CANARY_UID, VISIBLE_UID})
+        asked = _commitment_of([(MR, f"{uid}.1.1.1"), (CT, f"{uid}.1.1.1"), (CT, f"{uid}.2.1.1"), (CT, f"{uid}.1.1.9")])
+        request = ActionRequest(association.new_message_id(), STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, 1)
+        answers = association.expect(request.message_id)
+        await association.send(context, request, asked)
+        await association.take(answers, "the answer to an N-ACTION")
+        association.forget(request.message_id)
+        report = await association.take(association.requests, "an N-EVENT-REPORT")
+        assert report.data is not None
+        await report.data.read_all(1 << 20)
+        await association.respond(report, EventReportResponse(report.command.message_id, 0))
+        told.note(told.asking)
+    told.told = frozenset()
+
+
+def _commitment_of(references: list[tuple[str, str]]) -> bytes:
+    """A commitment request in explicit little endian."""
+
+    def long(group: int, number: int, body: bytes) -> bytes:
+        return struct.pack("<HHI", group, number, len(body)) + body
+
+    items = (element(0x00081150, "UI", one.encode()) + element(0x00081155, "UI", other.encode()) for one, other in references)
+    sequence = b"".join(long(0xFFFE, 0xE000, item) for item in items)
+    return element(0x00081195, "UI", b"1.2.3.4") + struct.pack("<HH2sHI", 8, 0x1199, b"SQ", 0, len(sequence)) + sequence
+
+
+@dataclass
+class _Taker:
+    """A destination under the asker's control: takes everything, and keeps every byte that the archive sends it."""
+
+    received: bytearray = field(default_factory=bytearray)
+
+    @asynccontextmanager
+    async def listening(self, port: int) -> AsyncIterator[None]:
+        async with await serve("127.0.0.1", 0, self._decide) as inner:
+            listener = await asyncio.start_server(partial(self._relay, inner.address), "127.0.0.1", port)
+            async with listener:
+                yield
+
+    async def _relay(self, inner: tuple[str, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_inner, to_inner = await asyncio.open_connection(*inner)
+
+        async def back() -> None:
+            while piece := await from_inner.read(1 << 16):
+                writer.write(piece)
+            writer.close()
+
+        async with asyncio.TaskGroup() as both:
+            both.create_task(back())
+            while piece := await reader.read(1 << 16):
+                self.received += piece
+                to_inner.write(piece)
+            to_inner.close()
+
+    def _decide(self, request: AssociateRequest, _: PeerInfo) -> Accept:
+        return Accept(negotiate(request, lambda _: Offer((EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN))), self._serve)
+
+    async def _serve(self, association: ServerAssociation) -> None:
+        async for message in association:
+            if isinstance(message.command, StoreRequest) and message.data is not None:
+                await message.data.read_all(1 << 20)
+                await association.respond(message, StoreResponse(message.command.message_id, 0))
+
+
+async def _move_all(taker: _Taker, association: ClientAssociation, told: _Told) -> None:
+    for model in (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE):
+        context = association.context(model)
+        for aet in ("TAKER", "NOBODY"):
+            for name, selection in _selections():
+                told.asking = f"move {model} {name} to {aet}"
+                request = MoveRequest(association.new_message_id(), model, aet)
+                answers = association.expect(request.message_id)
+                await association.send(context, request, selection)
+                while kind_of(_status(await association.take(answers, "the answer to a C-MOVE"))) is StatusKind.PENDING:
+                    pass
+                association.forget(request.message_id)
+                sent, taker.received = bytes(taker.received), bytearray()
+                told.exchanges.append(Exchange(f"dimse {told.who} {told.asking}: what the destination got", sent))
+                told.note(told.asking)
+
+
+def _status(answer: Message) -> int:
+    assert isinstance(answer.command, MoveResponse)
+    return answer.command.status
+
+
 async def _by_dimse(house: House, archive: ArchiveUnderTest, *, briefly: bool) -> list[Exchange]:
     dimse = Dimse(archive)
     for aet in ("READER", "ALL", "STORER"):
         every = 1 if aet == "READER" and not briefly else 12
         await dimse.talk(aet, partial(_everything, every=every), house.peers[aet], calling=aet)
+    taker = _Taker()
+    async with taker.listening(house.taker):
+        await dimse.talk("ALL", partial(_move_all, taker), house.peers["ALL"], calling="ALL")
     talk = partial(_everything, every=7)
     await dimse.talk("no certificate", talk, None, calling="READER")
     await dimse.talk("foreign certificate", talk, house.strangers["FOREIGN"], calling="READER")

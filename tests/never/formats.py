@@ -254,12 +254,14 @@ _FILES: Final[tuple[tuple[str, Callable[[Path, Walk], None]], ...]] = (
     (rf"trail/tile/\d{{1,2}}/{_N}", _tile),
     (r"access/(?:users|peers|tokens|anchor)\.sealed", _sealed_file),
     (r"access/(?:users|peers|tokens|anchor)\.sealed\.new", lambda _path, _walk: None),  # what a crash left; any part of a sealed message
+    (r"commitments/[0-9a-f]{32}", _sealed_file),
+    (r"commitments/[0-9a-f]{32}\.new", lambda _path, _walk: None),  # what a crash left; any part of a sealed message
     (r"tls/ca\.key\.sealed", _sealed_file),
     (r"tls/(?:ca\.cert|server\.cert|trusted)\.pem", _certificates),
     (r"tls/server\.key\.pem", _encrypted_key),
 )
 _FOLDERS: Final = (
-    r"keys|tls|access|blobs|blobs/incoming|blobs/\d{3}|blobs/\d{3}/\d{3}|index|trail|"
+    r"keys|tls|access|commitments|blobs|blobs/incoming|blobs/\d{3}|blobs/\d{3}/\d{3}|index|trail|"
     r"trail/(?:sealed|tile|tile/entries|tile/\d{1,2})(?:/x\d{3})*"
 )
 

@@ -14,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from tests.archives import ArchiveUnderTest, leadglass
 from tests.certificates import Identity, make_authority
 from tests.never import canary
+from tests.peers import free_port
 
 CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 
@@ -54,7 +55,7 @@ studies = "every"
 
 [[rule]]
 peers = ["*"]
-may = ["store", "find", "get"]
+may = ["store", "find", "get", "move"]
 [[rule.where]]
 attribute = "Modality"
 values = ["CT"]
@@ -172,6 +173,8 @@ class House:
     tokens: dict[str, str]
     peers: dict[str, Identity]
     strangers: dict[str, Identity] = field(default_factory=dict)
+    taker: int = 0
+    """The port of TAKER, a destination of C-MOVE that whoever asks controls."""
 
 
 EARLIER = """
@@ -189,11 +192,13 @@ def found_house(folder: Path) -> House:
     archive = ArchiveUnderTest.found(folder / "archive")
     (archive.home / "policy.toml").write_text(POLICY)
     # Through the serving archive: each command on its own would open it anew.
+    taker = free_port()
     with archive.serving():
         tokens, peers = _known_people(archive), _known_peers(archive, folder)
+        archive.plaintext_peer("TAKER", taker)
     tokens["expired"] = _earlier("token", "create", archive.home, "--user", "anna", "--may", "find,get", "--days", "1")
     foreign = make_authority(folder / "foreign").issue("READER")
-    return House(archive, tokens, peers, {"FOREIGN": Identity(foreign.certificate, foreign.key, archive.ca)})
+    return House(archive, tokens, peers, {"FOREIGN": Identity(foreign.certificate, foreign.key, archive.ca)}, taker)
 
 
 def _known_people(archive: ArchiveUnderTest) -> dict[str, str]:
@@ -212,7 +217,7 @@ def _known_peers(archive: ArchiveUnderTest, folder: Path) -> dict[str, Identity]
     """With certificates that are handed in: their keys are quickly made."""
     authority = make_authority(folder / "theirs", "Their CA")
     peers = {}
-    for aet, may in (("STORER", "store"), ("READER", "find,get"), ("ALL", "store,find,get"), ("REVOKED", "store,find,get")):
+    for aet, may in (("STORER", "store"), ("READER", "find,get"), ("ALL", "store,find,get,move"), ("REVOKED", "store,find,get")):
         peers[aet] = authority.issue(aet, key=ec.generate_private_key(ec.SECP256R1()))
         of_it = ("--address", "127.0.0.0/8", "--may", may, "--certificate", peers[aet].certificate)
         leadglass("peer", "add", archive.home, aet, *of_it)

@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from starlette.responses import Response
 from leadglass import cli, logs
 from leadglass.access import registry, tokens
 from leadglass.access.identity import Kind, Principal
-from leadglass.archive import archive, find, store
+from leadglass.archive import archive, commitment, conflicts, find, move, store
 from leadglass.dicom import query
 from leadglass.dicom.jsonmodel import json_chunks
 from leadglass.dicom.predicate import EVERY_STUDY
@@ -29,7 +30,7 @@ from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.errors import BadDataSet, BadQuery, NotAllowed
 from leadglass.trail import log
-from leadglass.vault import vault
+from leadglass.vault import contenders, vault
 from leadglass.vocabulary import Level, StoreResult
 from leadglass.wire.dicomweb import problems, qido, wado
 from leadglass.wire.dimse import find as dimse_find
@@ -39,6 +40,8 @@ from tests.never.canary import CANARY_UID
 
 LEAKS: Final[dict[str, str]] = {}
 """Every leak, and where the oracle has to look for it: web, dimse, or handing in."""
+CONFLICT_LEAKS: Final[dict[str, str]] = {}
+"""The same of the conflicts, which are asked for at the control socket."""
 FAULTS: Final[dict[str, str]] = {}
 """What else may never happen, for the test of malformed bytes."""
 PLANTING: Final = "PLANTED" in os.environ
@@ -56,7 +59,7 @@ def leak(where: str, owner: object, name: str) -> Callable[[Any_], Any_]:
     def plant(bad: Any_) -> Any_:
         good = getattr(owner, name)
         called = bad.__name__.replace("_", " ")
-        (FAULTS if where == "malformed" else LEAKS)[called] = where
+        {"malformed": FAULTS, "conflicts": CONFLICT_LEAKS}.get(where, LEAKS)[called] = where
 
         @functools.wraps(good)
         def either(*given: Any, **named: Any) -> Any:
@@ -80,6 +83,17 @@ def find_without_the_predicate(good: Any_, self: Any, query: Query, _: object) -
 @leak("web dimse", vault.Vault, "instances")
 def fetch_without_the_predicate(good: Any_, self: Any, selection: Selection, _: object) -> Any:
     return good(self, selection, EVERY_STUDY)
+
+
+@leak("dimse", move.Moved, "__init__")
+def moves_what_may_not_be_seen(good: Any_, self: Any, grant: Any, vault: Any, selection: Selection, destination: Any) -> None:
+    good(self, grant, vault, selection, destination)
+    self.rows = list(vault.instances(selection, EVERY_STUDY))
+
+
+@leak("dimse", commitment._Judge, "_is_own")
+def commits_what_others_sent(_good: Any_, _self: Any, _sender: object) -> bool:
+    return True
 
 
 @leak("web", wado, "metadata")
@@ -336,6 +350,31 @@ def a_fault_of_ours(good: Any_, *given: Any) -> Any:
         return good(*given)
     except (BadQuery, BadDataSet):
         raise IndexError from None
+
+
+# Conflicts
+
+
+@leak("conflicts", contenders, "admits")
+def conflicts_without_the_predicate(_: Any_, *given: Any) -> bool:
+    return bool(given)
+
+
+@leak("conflicts", conflicts.Conflicts, "_sight")
+def values_for_whoever_may_settle(good: Any_, self: Any, found: Any) -> Any:
+    return good(self, found) or self._gate.admit_settle(*self._who)
+
+
+@leak("conflicts", vault, "admits")
+def values_of_studies_that_may_not_be_fetched(_: Any_, *given: Any) -> bool:
+    return bool(given)
+
+
+@leak("conflicts", conflicts, "_spelt")
+def a_hidden_conflict_is_forbidden_instead_of_not_there(good: Any_, conflict: str) -> str:
+    if list((Path(sys.argv[2]) / "blobs").glob(f"*/*/{conflict}*")):
+        raise NotAllowed("this conflict is not for you")
+    return str(good(conflict))
 
 
 # Handing in

@@ -76,6 +76,8 @@ def test_the_oracle_finds_nothing_where_nothing_was_planted(leaking: Twins) -> N
 ALWAYS = {
     "find without the predicate",
     "fetch without the predicate",
+    "moves what may not be seen",
+    "commits what others sent",
     "forbidden instead of not found",
     "a name in base64 in a header",
     "a value repeated in an error",

@@ -6,13 +6,13 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.transport import ThreadedAssociationServer
 
 from leadglass.dicom.association import Association, Event, RequestArrived
 from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, Context, Offer, negotiate
@@ -23,6 +23,7 @@ from leadglass.dicom.user_information import UserInformation
 from leadglass.survey.observations import Dimse, Ending, ExposureLevel, Field, QueryAnswer, RecordCounts, RejectionMeaning, Web, WebApi
 from leadglass.survey.probes.dimse import identifier
 from leadglass.vocabulary import Level
+from tests.pynetdicom_server import serving
 from tests.survey.harness import finding_ids, run, run_one
 from tests.survey.servers import Answer, Asked, Talk, answering, talking
 
@@ -228,8 +229,9 @@ def test_a_query_that_is_answered_badly_comes_to_an_end(tmp_path: Path, talk: Ta
     assert psutil.Process().memory_info().rss - before < 100 << 20
 
 
-def find_scp(matches: Iterator[Dataset]) -> tuple[ThreadedAssociationServer, int]:
-    """A query service of pynetdicom that answers every query with `matches`."""
+@contextmanager
+def find_scp(matches: Iterator[Dataset]) -> Iterator[int]:
+    """A query service of pynetdicom that answers every query with `matches`; gives its port."""
 
     def answer(_: evt.Event) -> Iterator[tuple[int, Dataset]]:
         for match in matches:
@@ -237,9 +239,8 @@ def find_scp(matches: Iterator[Dataset]) -> tuple[ThreadedAssociationServer, int
 
     ae = AE()
     ae.add_supported_context("1.2.840.10008.5.1.4.1.2.2.1")
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, answer)])
-    assert server is not None
-    return server, server.server_address[1]
+    with serving(ae, [(evt.EVT_C_FIND, answer)]) as port:
+        yield port
 
 
 def endless(padding: int = 0) -> Iterator[Dataset]:
@@ -256,11 +257,8 @@ def endless(padding: int = 0) -> Iterator[Dataset]:
 
 
 def test_an_endless_answer_is_cut_off_and_counted_as_at_least(tmp_path: Path) -> None:
-    server, port = find_scp(endless())
-    try:
+    with find_scp(endless()) as port:
         (door,) = run_one(tmp_path, {"dimse_ports": [port]}, level="count", max_matches=50).doors
-    finally:
-        server.shutdown()
     assert isinstance(door, Dimse)
     assert (door.level, door.query) == (ExposureLevel.RECORDS, QueryAnswer.ANSWERED)
     # It ignores keys and C-CANCEL alike: every question takes an association of its own.
@@ -269,11 +267,8 @@ def test_an_endless_answer_is_cut_off_and_counted_as_at_least(tmp_path: Path) ->
 
 
 def test_a_match_of_megabytes_ends_the_conversation(tmp_path: Path) -> None:
-    server, port = find_scp(endless(padding=3 << 20))
-    try:
+    with find_scp(endless(padding=3 << 20)) as port:
         (door,) = run_one(tmp_path, {"dimse_ports": [port]}, level="count").doors
-    finally:
-        server.shutdown()
     assert isinstance(door, Dimse)
     assert door.records is None
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from leadglass.survey import transport
 from leadglass.survey.observations import Certificate, ClientCertificate, Dimse, ExposureLevel, Tls, TlsVersion, Transport, Web, Write
 from leadglass.survey.transport import PUBLISHED_CERTIFICATES, stranger_context
 from tests.certificates import Authority, Identity, make_authority
@@ -196,3 +197,10 @@ def test_a_stranger_offers_everything_and_trusts_nothing() -> None:
 def test_the_published_certificates_are_digests() -> None:
     assert PUBLISHED_CERTIFICATES
     assert all(len(bytes.fromhex(each)) == 32 for each in PUBLISHED_CERTIFICATES)
+
+
+def test_a_certificate_of_no_version_that_there_is_ends_no_survey() -> None:
+    (hostile,) = (Path(__file__).parents[2] / "fuzz" / "regressions" / "certificate").iterdir()
+    with pytest.raises(x509.InvalidVersion):
+        x509.load_der_x509_certificate(hostile.read_bytes())
+    assert transport._certificate(hostile.read_bytes(), None) is None  # noqa: SLF001 # no TLS library of ours would serve it

@@ -207,7 +207,7 @@ def tampered(archive: Archive, sql: str) -> list[ProblemKind | type[Exception]]:
         "UPDATE instances SET transfer_syntax = '1.2.840.10008.1.2' WHERE id = 1",
         "UPDATE studies SET key_id = zeroblob(16) WHERE id = 1",
         "DELETE FROM instances WHERE id = 3",
-        "DELETE FROM aside",
+        "DELETE FROM conflicts",
         "UPDATE study_modalities SET StudyDate_n = '19000101'",
     ],
 )

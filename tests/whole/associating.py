@@ -20,6 +20,8 @@ from tests.whole.relay import client_context
 DEFLATED = "1.2.840.10008.1.2.1.99"
 VERIFICATION = UID("1.2.840.10008.1.1")
 FIND, GET = UID("1.2.840.10008.5.1.4.1.2.2.1"), UID("1.2.840.10008.5.1.4.1.2.2.3")
+MOVES = UID("1.2.840.10008.5.1.4.1.2.2.2"), UID("1.2.840.10008.5.1.4.1.2.1.2")
+PATIENT_GET = UID("1.2.840.10008.5.1.4.1.2.1.3")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def associated(
             return 0x0000
 
         handlers = [(evt.EVT_C_STORE, take)]
-    contexts += [build_context(each) for each in (VERIFICATION, FIND, GET)]
+    contexts += [build_context(each) for each in (VERIFICATION, FIND, GET, PATIENT_GET, *MOVES)]
     entity = AE(ae_title=calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
     association = entity.associate(

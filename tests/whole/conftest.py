@@ -9,7 +9,7 @@ from tests.archives import ArchiveUnderTest, copy_of
 from tests.certificates import Identity
 from tests.whole.stock import FEW, few
 
-PEERS = {"CT1": "store,find,get", "STORER": "store", "FINDER": "find", "GETTER": "get"}
+PEERS = {"CT1": "store,find,get", "MOVER": "find,move", "STORER": "store", "FINDER": "find", "GETTER": "get"}
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,14 @@ def client_context(authority: Path, identity: Identity | None = None) -> ssl.SSL
     return context
 
 
+def server_context(identity: Identity) -> ssl.SSLContext:
+    """What shows `identity`, and asks for a certificate of the same authority."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.authority))
+    context.load_cert_chain(identity.certificate, identity.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 @contextlib.contextmanager
 def relay(door: DimseAddress, context: ssl.SSLContext) -> Iterator[Relay]:
     """A relay to `door` while the context lasts."""

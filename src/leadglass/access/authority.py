@@ -25,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from leadglass.access.clock import NANOSECONDS, Clock
 from leadglass.access.grant import AdministerGrant
+from leadglass.access.identity import spki_pin
 from leadglass.access.secret import Secret
 from leadglass.durable import make_folder, replace_file
 from leadglass.errors import Damaged, SealBroken, WrongUsage
@@ -145,7 +146,7 @@ class Authority:
         subject: str,
         key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
         days: int,
-        purpose: x509.ObjectIdentifier,
+        purposes: Sequence[x509.ObjectIdentifier],
         names: Sequence[str],
     ) -> x509.Certificate:
         ca_key, ca = self._load_ca()
@@ -154,7 +155,7 @@ class Authority:
             self._builder(name, ca.subject, key, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         )
         if names:
@@ -164,10 +165,17 @@ class Authority:
     def _make_server(self, hostnames: Sequence[str]) -> None:
         names = list(dict.fromkeys([*hostnames, *_ALWAYS]))
         key = _generate()
-        certificate = self._sign(names[0][:64], key.public_key(), CERTIFICATE_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, names)
+        # A client too: of the destinations of C-MOVE, and of those to whom a storage commitment is reported.
+        purposes = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+        certificate = self._sign(names[0][:64], key.public_key(), CERTIFICATE_DAYS, purposes, names)
         encryption = BestAvailableEncryption(self.server_key_password.reveal_bytes())
         replace_file(self.server_key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
         replace_file(self.server_certificate, certificate.public_bytes(Encoding.PEM))
+
+    @property
+    def pin(self) -> str:
+        """The pin of the CA's own key."""
+        return spki_pin(x509.load_pem_x509_certificate(self.ca_file.read_bytes()).public_bytes(Encoding.DER))
 
     def server_expires(self) -> int:
         """When the server's certificate ends, in nanoseconds since 1970."""
@@ -188,7 +196,7 @@ class Authority:
         _require(grant)
         key = _generate()
         encoded = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return self._issued(self._sign(ae_title, key.public_key(), days, ExtendedKeyUsageOID.CLIENT_AUTH, ()), Secret(encoded))
+        return self._issued(self._sign(ae_title, key.public_key(), days, (ExtendedKeyUsageOID.CLIENT_AUTH,), ()), Secret(encoded))
 
     def sign_request(self, grant: AdministerGrant, ae_title: str, request: bytes, days: int = CERTIFICATE_DAYS) -> Issued:
         """A certificate for the key in a request (PEM or DER); of what else the request asks for, nothing is taken over."""
@@ -207,7 +215,7 @@ class Authority:
             raise WrongUsage(f"the key in this request cannot be used: take RSA of {_MIN_RSA_BITS} bits or more, or an elliptic curve")
         if not signed:
             raise WrongUsage("the certificate request is not signed by its own key; make it again")
-        return self._issued(self._sign(ae_title, key, days, ExtendedKeyUsageOID.CLIENT_AUTH, ()), None)
+        return self._issued(self._sign(ae_title, key, days, (ExtendedKeyUsageOID.CLIENT_AUTH,), ()), None)
 
     def _issued(self, certificate: x509.Certificate, key_pem: Secret | None) -> Issued:
         return Issued(certificate.public_bytes(Encoding.PEM), certificate.public_bytes(Encoding.DER), self.ca_file.read_bytes(), key_pem)

@@ -15,12 +15,15 @@ from leadglass.access.denials import Denials
 from leadglass.access.grant import (
     NOTHING,
     AdministerGrant,
+    CommitmentGrant,
     Detail,
     EchoGrant,
     FindGrant,
     GetGrant,
     Grant,
+    MoveGrant,
     Queued,
+    SettleGrant,
     StoreGrant,
     TrailGrant,
 )
@@ -34,9 +37,9 @@ from leadglass.access.identity import (
     Principal,
 )
 from leadglass.access.policy import Policy, decide
-from leadglass.access.registry import PLAINTEXT, Registry, Stranger
-from leadglass.dicom.predicate import StudyPredicate
-from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable
+from leadglass.access.registry import OF_USERS, PLAINTEXT, Registry, Stranger
+from leadglass.dicom.predicate import NO_STUDY, StudyPredicate
+from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable, UserNotIdentified
 from leadglass.trail import entries
 from leadglass.trail.entries import MAX_STUDIES, Entry
 from leadglass.trail.log import TrailLog
@@ -44,15 +47,15 @@ from leadglass.vocabulary import Action, Door, Outcome, Refusal
 
 G = TypeVar("G", bound=Grant)
 
-TAKES: Mapping[Door, type[Credentials]] = MappingProxyType(
+TAKES: Mapping[Door, tuple[type[Credentials], ...]] = MappingProxyType(
     {
-        Door.DIMSE: PeerCertificate,
-        Door.DIMSE_PLAINTEXT: PlaintextPeer,
-        Door.DICOMWEB: BearerToken,
-        Door.CONTROL: LocalUser,
+        Door.DIMSE: (PeerCertificate,),
+        Door.DIMSE_PLAINTEXT: (PlaintextPeer,),
+        Door.DICOMWEB: (BearerToken,),
+        Door.CONTROL: (LocalUser, BearerToken),
     }
 )
-"""What each door believes; shown anything else, it knows nobody."""
+"""What each door believes; shown anything else, it knows nobody. At the control socket the local user may show the token of a person."""
 
 IMAGES = frozenset({Action.STORE, Action.FIND, Action.GET})
 OFFERS: Mapping[Door, frozenset[Action]] = MappingProxyType(
@@ -60,10 +63,14 @@ OFFERS: Mapping[Door, frozenset[Action]] = MappingProxyType(
         Door.DIMSE: IMAGES | {Action.ECHO, Action.MOVE},
         Door.DIMSE_PLAINTEXT: frozenset({Action.ECHO, Action.STORE}),
         Door.DICOMWEB: IMAGES,
-        Door.CONTROL: frozenset({Action.ADMINISTER, Action.READ_TRAIL, Action.STORE}),
+        Door.CONTROL: frozenset({Action.ADMINISTER, Action.READ_TRAIL, Action.STORE, Action.SETTLE, Action.GET}),
     }
 )
-"""What each door is for, whatever a policy says: no image leaves by the plaintext door or by the control socket."""
+"""What each door is for, whatever a policy says: nothing leaves by the plaintext door, by the control socket only values of conflicts."""
+
+
+_WITH_USERS = frozenset({Door.DIMSE, Door.DIMSE_PLAINTEXT})
+"""Where a person comes by a peer, and a wrong token is told from a wrong peer: its sender has proved who it is."""
 
 
 def _entered_by(principal: Principal, door: Door) -> bool:
@@ -72,11 +79,11 @@ def _entered_by(principal: Principal, door: Door) -> bool:
         case Door.DIMSE:
             return principal.kind is Kind.PEER and principal.credential != PLAINTEXT
         case Door.DIMSE_PLAINTEXT:
-            return principal.kind is Kind.PEER and principal.credential == PLAINTEXT
+            return principal.kind is Kind.PEER and principal.credential == PLAINTEXT and principal.user is None
         case Door.DICOMWEB:
             return principal.kind is Kind.TOKEN
         case Door.CONTROL:
-            return principal.kind is Kind.LOCAL
+            return principal.kind in {Kind.LOCAL, Kind.TOKEN}
 
 
 class Gate:
@@ -91,13 +98,16 @@ class Gate:
         self._untold: deque[Entry] = deque()
 
     def identify(self, door: Door, credentials: Credentials) -> Principal:
-        """Who shows these credentials at this door; raises `NotIdentified`, which says nothing more, and counts it."""
+        """Who shows these credentials at this door; raises `NotIdentified`, which says nothing more, and counts it.
+
+        `UserNotIdentified` where it is the person whom nobody knows, not the peer.
+        """
         self._catch_up()
         fits = isinstance(credentials, TAKES[door])
         found = self._registry.recognise(credentials) if fits else Stranger.WRONG_DOOR
         if isinstance(found, Stranger):
             self._denials.count(self._clock(), door, found)
-            raise NotIdentified("not identified")
+            raise UserNotIdentified("not identified") if door in _WITH_USERS and found in OF_USERS else NotIdentified("not identified")
         return found
 
     def refused(self, principal: Principal, door: Door, address: str, reason: Refusal) -> None:
@@ -110,7 +120,15 @@ class Gate:
 
     def may(self, principal: Principal, door: Door, action: Action) -> bool:
         """Whether the policy gives `action` for any study at all, for negotiation only: it grants nothing and leaves no entry."""
-        return action in OFFERS[door] and _entered_by(principal, door) and decide(self._policy, principal, action) is not None
+        return action in OFFERS[door] and _entered_by(principal, door) and self._visible(principal, action) is not None
+
+    def _visible(self, principal: Principal, action: Action) -> StudyPredicate | None:
+        """The studies about which he may; of a person at a peer, what both may. To be told that we are here is the peer's alone."""
+        visible = decide(self._policy, principal, action)
+        if visible is None or principal.user is None or action is Action.ECHO:
+            return visible
+        persons = decide(self._policy, principal.user, action)
+        return None if persons is None else visible & persons
 
     def admit_echo(
         self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
@@ -132,6 +150,22 @@ class Gate:
     ) -> GetGrant:
         return self._admit(GetGrant, principal, door, address, studies, detail)
 
+    def admit_settle(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> SettleGrant:
+        return self._admit(SettleGrant, principal, door, address, studies, detail)
+
+    def admit_move(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> MoveGrant:
+        return self._admit(MoveGrant, principal, door, address, studies, detail)
+
+    def admit_commitment(
+        self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
+    ) -> CommitmentGrant:
+        """Storing gives it; `visible` is what the same caller may find or get at this door, which may be nothing."""
+        return self._admit(CommitmentGrant, principal, door, address, studies, detail)
+
     def admit_administer(
         self, principal: Principal, door: Door, address: str, *, studies: Iterable[str] = (), detail: Detail = NOTHING
     ) -> AdministerGrant:
@@ -149,7 +183,9 @@ class Gate:
         current = self._registry.current(principal, address)
         visible: StudyPredicate | None = None
         if isinstance(current, Principal) and action in OFFERS[door] and _entered_by(principal, door):
-            visible = decide(self._policy, current, action)
+            visible = self._visible(current, action)
+            if kind is CommitmentGrant and visible is not None:
+                visible = self._seen(current, door)
         entry = Entry(
             self._clock(),
             entries.Kind.INTENT if visible is not None else entries.Kind.DENIED,
@@ -169,6 +205,13 @@ class Gate:
             self._flush_intent(entry, sequence)
         return kind._issue(current, door, address, visible, sequence, self._record, self._abandon)  # noqa: SLF001
 
+    def _seen(self, principal: Principal, door: Door) -> StudyPredicate:
+        """The studies of which this principal may learn at this door that they exist."""
+        seen = NO_STUDY
+        for action in OFFERS[door] & {Action.FIND, Action.GET}:
+            seen |= self._visible(principal, action) or NO_STUDY
+        return seen
+
     def _flush_intent(self, intent: Entry, sequence: int) -> None:
         try:
             self._trail.flush(sequence)
@@ -177,7 +220,7 @@ class Gate:
             self._abandon(sequence, intent.principal, intent.door, intent.address, intent.action, Outcome.REFUSED)
             raise
 
-    def _record(self, grant: Grant, outcome: Outcome, studies: tuple[str, ...], count: int, detail: Detail) -> Queued:
+    def _record(self, grant: Grant, outcome: Outcome | None, studies: tuple[str, ...], count: int, detail: Detail) -> Queued:
         now = self._clock()
 
         def entry(kind: entries.Kind, part: tuple[str, ...]) -> Entry:
@@ -196,11 +239,12 @@ class Gate:
                 detail=detail if first else NOTHING,
             )
 
-        told = [entry(entries.Kind.OUTCOME, studies[:MAX_STUDIES])]
-        rest = range(MAX_STUDIES, len(studies), MAX_STUDIES)
+        begun = 0 if outcome is None else MAX_STUDIES
+        told = [entry(entries.Kind.OUTCOME, studies[:begun])] if begun else []
+        rest = range(begun, len(studies), MAX_STUDIES)
         told += [entry(entries.Kind.CONTINUED, studies[start : start + MAX_STUDIES]) for start in rest]
         sequences = [self._trail.append(one) for one in told]
-        return Queued(self._trail.hurry, lambda: self._trail.flush(sequences[-1]))
+        return Queued(self._trail.hurry, lambda: self._trail.flush(sequences[-1]) if sequences else None)
 
     def _abandon(
         self, intent: int, principal: str, door: Door | None, address: str, action: Action | None, outcome: Outcome = Outcome.FAILED

@@ -66,17 +66,19 @@ class Grant(metaclass=_OnlyTheGateMakes):
         """
         self._settle(outcome, studies, count, detail).make_durable()
 
-    def announce(self, outcome: Outcome, *, studies: Iterable[str] = (), count: int = 0, detail: Detail = NOTHING) -> Callable[[], None]:
+    def begin_settling(
+        self, outcome: Outcome, *, studies: Iterable[str] = (), count: int = 0, detail: Detail = NOTHING
+    ) -> Callable[[], None]:
         """As `settle`, but return while it is being written; the call given back waits for the end of that.
 
-        Acknowledge only after that. If what was announced does not come true, `withdraw` it.
+        Acknowledge only after that. If what was recorded does not come true, `withdraw` it.
         """
         queued = self._settle(outcome, studies, count, detail)
         queued.begin()
         return queued.make_durable
 
     def withdraw(self, outcome: Outcome) -> None:
-        """Record how a request really ended whose outcome had been announced; durable on return, errors as `settle`."""
+        """Record how a request really ended whose outcome was begun to be settled; durable on return, errors as `settle`."""
         self._record(self, outcome, (), 0, {"withdrawn": 1}).make_durable()
 
     def _settle(self, outcome: Outcome, studies: Iterable[str], count: int, detail: Detail) -> "Queued":
@@ -86,6 +88,11 @@ class Grant(metaclass=_OnlyTheGateMakes):
             queued = self._record(self, outcome, tuple(studies), count, detail)
             self._settled = True
         return queued
+
+    def announce(self, studies: Iterable[str]) -> None:
+        """Record which studies it is about, before the first byte of them leaves; durable on return."""
+        self.require_open()
+        self._record(self, None, tuple(studies), 0, NOTHING).make_durable()
 
     def require_open(self) -> None:
         """Raise RuntimeError when this grant was settled: what it allowed is over."""
@@ -127,8 +134,8 @@ class Queued:
     """Returns when they are; raises `TrailUnwritable`."""
 
 
-Record: TypeAlias = Callable[[Grant, Outcome, tuple[str, ...], int, Detail], Queued]
-"""Queues the entries of an outcome."""
+Record: TypeAlias = Callable[[Grant, Outcome | None, tuple[str, ...], int, Detail], Queued]
+"""Queues the entries of an outcome, or of studies that are announced."""
 Abandon: TypeAlias = Callable[[int, str, Door, str, Action], None]
 
 
@@ -157,6 +164,24 @@ class GetGrant(Grant):
     """To be given objects of the studies that `visible` admits."""
 
     action = Action.GET
+
+
+class SettleGrant(Grant):
+    """To be told of conflicts in the studies that `visible` admits, without their values, and to settle them."""
+
+    action = Action.SETTLE
+
+
+class MoveGrant(Grant):
+    """To have objects of the studies that `visible` admits sent to a known destination."""
+
+    action = Action.MOVE
+
+
+class CommitmentGrant(Grant):
+    """To be told of objects that they are kept safely: of those that one has handed in, and of those in studies that `visible` admits."""
+
+    action = Action.STORE
 
 
 class AdministerGrant(Grant):

@@ -1,11 +1,12 @@
 """What a caller shows, and who that makes him: values only, nothing is looked up here."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from leadglass.errors import NotIdentified
@@ -19,6 +20,17 @@ class PeerCertificate:
     certificate: bytes
     calling_ae: str
     address: str
+    chain: tuple[bytes, ...] = ()
+    """What else it sent: CAs between it and one that may be trusted."""
+    user: "UserToken | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserToken:
+    """Who uses a peer (PS3.7 D.3.3.7): a token, and the user name beside it where one was given."""
+
+    token: "BearerToken"
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,8 @@ class PlaintextPeer:
 
     calling_ae: str
     address: str
+    user: "UserToken | None" = None
+    """Refused: it crossed the network where anybody could read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +83,30 @@ class Principal:
     roles: frozenset[Role] = frozenset()
     may: frozenset[Action] = frozenset()
     credential: str = field(default="", repr=False)
-    """What he proved himself with: the pin of a key, or nothing. A peer whose key is no longer pinned is no longer that peer."""
+    """What he proved himself with: the pin of a key, or an outside CA's voucher. A peer that no longer has it is no longer that peer."""
+    ends: int = 0
+    """When that ends, in nanoseconds since 1970, where no table says it: the first end in the chain to an outside CA."""
+    user: "Principal | None" = None
+    """The person at this peer: then both must be allowed what is asked."""
+
+    def at(self, peer: "Principal") -> "Principal":
+        """This person at that peer."""
+        return replace(peer, id=f"{self.id}+{peer.id}", user=self)
+
+
+def parse_certificate(certificate: bytes) -> x509.Certificate:
+    """The certificate in `certificate` (DER), whoever it came from; raises `NotIdentified` if it is none."""
+    try:
+        return x509.load_der_x509_certificate(certificate)
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
+        raise NotIdentified("not identified") from None
 
 
 def spki_pin(certificate: bytes) -> str:
     """SHA-256 in hex of the public key (SubjectPublicKeyInfo) in a certificate (DER); raises `NotIdentified` if it is none."""
     try:
-        key = x509.load_der_x509_certificate(certificate).public_key()
+        key = parse_certificate(certificate).public_key()
         encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise NotIdentified("not identified") from None
     return hashlib.sha256(encoded).hexdigest()

@@ -1,4 +1,4 @@
-"""The DICOM peers: an AE title, the keys pinned for it, where it may call from, and what it was given."""
+"""The DICOM peers: an AE title, the keys pinned for it or the outside CA that vouches for it, where it may call from, what it was given."""
 
 import ipaddress
 import re
@@ -7,13 +7,15 @@ from functools import lru_cache
 from typing import Any, Self, TypeAlias
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from leadglass.access.clock import NANOSECONDS, Clock
 from leadglass.access.grant import AdministerGrant
-from leadglass.access.identity import spki_pin
+from leadglass.access.identity import parse_certificate, spki_pin
 from leadglass.access.sealed import SealedFile
 from leadglass.access.table import Table
-from leadglass.errors import NotAllowed, WrongUsage
+from leadglass.access.vouchers import Shown, Voucher, utc
+from leadglass.errors import NotAllowed, NotIdentified, WrongUsage
 from leadglass.vocabulary import Action
 
 _AE_TITLE = re.compile(r"[A-Za-z0-9 @:._,/*+=()<>!#$%&'-]{1,16}", re.ASCII)
@@ -21,7 +23,10 @@ _AE_TITLE = re.compile(r"[A-Za-z0-9 @:._,/*+=()<>!#$%&'-]{1,16}", re.ASCII)
 GRANTABLE = frozenset({Action.STORE, Action.FIND, Action.GET, Action.MOVE})
 UNPROVEN = frozenset({Action.ECHO, Action.STORE})
 """All that a peer may do who proves nothing: it can hand something in, and is given nothing."""
-MAX_PINS = 2
+ALONE = frozenset({Action.ECHO})
+"""All that a peer may do that needs a person, without one."""
+MAX_PROOFS = 2
+"""Keys, and outside CAs, that hold at once: the newest and the one before."""
 _PORT_LIMIT = 65536
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,6 +58,13 @@ class Peer:
     port: int | None = None
     unsafe_plaintext: bool = False
     revoked: bool = False
+    vouchers: tuple[Voucher, ...] = ()
+    needs_user: bool = False
+    """Without a person's token it may do nothing but echo."""
+    barred: frozenset[str] = frozenset()
+    """Pins of keys that it had when it was revoked: they never are its again, whoever vouches for them."""
+    issued_after: int = 0
+    """Certificates of an outside CA that begin before this (nanoseconds since 1970) are from before a revocation, and refused."""
 
     def __post_init__(self) -> None:
         if not _AE_TITLE.fullmatch(self.ae_title) or self.ae_title != self.ae_title.strip():
@@ -65,12 +77,50 @@ class Peer:
             raise WrongUsage(f"a peer may be given {', '.join(sorted(GRANTABLE))}; echo comes with being known")
         if (self.host is None) != (self.port is None) or (self.port is not None and not 0 < self.port < _PORT_LIMIT):
             raise WrongUsage(f"peer {self.ae_title} needs both --host and --port (1 to 65535) to be a destination, or neither")
-        if self.unsafe_plaintext and not self.may <= UNPROVEN and not self.pins:
+        if self.unsafe_plaintext and not self.may <= UNPROVEN and not self.pins and not self.vouchers:
             raise WrongUsage(f"peer {self.ae_title} without TLS may only be given store: it cannot prove who it is")
 
     @property
     def rights(self) -> frozenset[Action]:
         return self.may | {Action.ECHO}
+
+    @property
+    def ends(self) -> int:
+        """When the last of its certificates, or of the CAs that vouch for it, ends (nanoseconds since 1970); 0 if it has none."""
+        return max((*(pin.not_after for pin in self.pins), *(voucher.ends for voucher in self.vouchers)), default=0)
+
+    def vouched(self, shown: Shown, now: int) -> tuple[str, int] | None:
+        """By which of its vouchers (see `credential_of`) this certificate is its, and until when; None if by none."""
+        if shown.certificate.not_valid_before_utc < utc(self.issued_after):
+            return None
+        for voucher in reversed(self.vouchers):
+            ends = voucher.vouches(shown, utc(now))
+            if ends is not None:
+                return self.credential_of(voucher), ends
+        return None
+
+    def identified_by(self, certificate: bytes, now: int, chain: tuple[bytes, ...] = ()) -> bool:
+        """Whether a server that shows this certificate (DER), with this chain, is this peer: its key or its CA's word for a TLS server."""
+        try:
+            parsed, pin = parse_certificate(certificate), spki_pin(certificate)
+        except NotIdentified:
+            return False
+        if self.revoked or pin in self.barred or not parsed.not_valid_before_utc <= utc(now) <= parsed.not_valid_after_utc:
+            return False
+        if any(each.sha256 == pin and each.not_after >= now for each in self.pins):
+            return True
+        shown = Shown.of(parsed, chain)
+        new = parsed.not_valid_before_utc >= utc(self.issued_after)
+        return new and any(each.vouches(shown, utc(now), ExtendedKeyUsageOID.SERVER_AUTH) is not None for each in self.vouchers)
+
+    @property
+    def authorities(self) -> str:
+        """The outside CAs (PEM) that vouch for it."""
+        return "".join(voucher.pem for voucher in self.vouchers)
+
+    def credential_of(self, voucher: Voucher) -> str:
+        """What a peer that came by this voucher proved itself with; another after each revocation."""
+        return f"{voucher.id}:{self.issued_after}"
 
     def calls_from(self, address: str) -> bool:
         """Whether `address` lies in one of its networks; an IPv4 address mapped into IPv6 counts as what it is."""
@@ -104,7 +154,14 @@ def _decode(row: dict[str, Any]) -> tuple[str, Peer]:
     pins = tuple(Pin(pin["sha256"], pin["not_after"]) for pin in row["pins"])
     may = frozenset(Action(action) for action in row["may"])
     rest = {name: row[name] for name in ("host", "port", "unsafe_plaintext", "revoked")}
-    return row["ae_title"], Peer(row["ae_title"], tuple(row["networks"]), may, pins, **rest)
+    # What follows is not in rows of before there were outside CAs.
+    vouchers = tuple(map(Voucher.from_row, row.get("vouchers", ())))
+    later = {
+        "needs_user": row.get("needs_user", False),
+        "barred": frozenset(row.get("barred", ())),
+        "issued_after": row.get("issued_after", 0),
+    }
+    return row["ae_title"], Peer(row["ae_title"], tuple(row["networks"]), may, pins, vouchers=vouchers, **rest, **later)
 
 
 def _encode(peer: Peer) -> dict[str, Any]:
@@ -117,6 +174,10 @@ def _encode(peer: Peer) -> dict[str, Any]:
         "port": peer.port,
         "unsafe_plaintext": peer.unsafe_plaintext,
         "revoked": peer.revoked,
+        "vouchers": [voucher.to_row() for voucher in peer.vouchers],
+        "needs_user": peer.needs_user,
+        "barred": sorted(peer.barred),
+        "issued_after": peer.issued_after,
     }
 
 
@@ -133,30 +194,45 @@ class Peers:
     def list(self) -> tuple[Peer, ...]:
         return self.table.rows()
 
+    def authorities(self) -> str:
+        """The outside CAs (PEM) that vouch for somebody now: what a handshake may follow a chain to."""
+        return "".join(sorted({voucher.pem for peer in self.list() if not peer.revoked for voucher in peer.vouchers}))
+
     def add(self, grant: AdministerGrant, peer: Peer) -> Peer:
-        """A new peer; raises `WrongUsage` when it could never be identified, or when its AE title or its key is another's."""
-        if not peer.pins and not peer.unsafe_plaintext:
-            raise WrongUsage(f"peer {peer.ae_title} needs a key: --issue DIR, --csr FILE or --certificate FILE")
-        self._refuse_shared_keys(peer.ae_title, peer.pins)
+        """A new peer; raises `WrongUsage` when it could never be identified, or when its AE title, key or rule is another's."""
+        if not peer.pins and not peer.vouchers and not peer.unsafe_plaintext:
+            raise WrongUsage(f"peer {peer.ae_title} needs a key: --issue DIR, --csr FILE, --certificate FILE, or --ca FILE --subject RULE")
+        self._refuse_shared(peer.ae_title, peer.pins, peer.vouchers)
 
         def make(existing: Peer | None) -> Peer:
-            if existing is not None and not existing.revoked:
+            if existing is None:
+                return peer
+            if not existing.revoked:
                 raise WrongUsage(f"there is a peer {peer.ae_title} already; renew its certificate, or revoke it first")
-            if existing is not None and {pin.sha256 for pin in existing.pins} & {pin.sha256 for pin in peer.pins}:
+            barred = existing.barred | {pin.sha256 for pin in existing.pins}
+            if barred & {pin.sha256 for pin in peer.pins}:
                 raise WrongUsage(f"peer {peer.ae_title} was revoked with this key; give it a new one")
-            return peer
+            return replace(peer, barred=barred, issued_after=existing.issued_after)
 
         return self.table.put(grant, peer.ae_title, make)
 
-    def renew(self, grant: AdministerGrant, ae_title: str, pin: Pin) -> Peer:
-        """Pin a further key; the one before goes on until its certificate ends, so that nothing stands still meanwhile."""
-        self._refuse_shared_keys(ae_title, (pin,))
+    def renew(self, grant: AdministerGrant, ae_title: str, proof: Pin | Voucher, *, only: bool = False) -> Peer:
+        """A further key, or outside CA; what it had goes on until it ends, so that nothing stands still meanwhile, unless `only`."""
+        pins = (proof,) if isinstance(proof, Pin) else ()
+        vouchers = (proof,) if isinstance(proof, Voucher) else ()
+        self._refuse_shared(ae_title, pins, vouchers)
 
         def make(existing: Peer | None) -> Peer:
             if existing is None or existing.revoked:
                 raise NotAllowed(f"there is no peer {ae_title} to renew; `leadglass peer list HOME` shows them")
-            others = [old for old in existing.pins if old.sha256 != pin.sha256 and old.not_after > self._clock()]
-            return replace(existing, pins=(*others, pin)[-MAX_PINS:])
+            if existing.barred & {pin.sha256 for pin in pins}:
+                raise WrongUsage(f"peer {ae_title} was revoked with this key; give it a new one")
+            if only:
+                return replace(existing, pins=pins, vouchers=vouchers)
+            now, new = self._clock(), {pin.sha256 for pin in pins}
+            old_pins = [pin for pin in existing.pins if pin.sha256 not in new and pin.not_after > now]
+            old_vouchers = [each for each in existing.vouchers if each not in vouchers and each.ends > now]
+            return replace(existing, pins=(*old_pins, *pins)[-MAX_PROOFS:], vouchers=(*old_vouchers, *vouchers)[-MAX_PROOFS:])
 
         return self.table.put(grant, ae_title, make)
 
@@ -166,12 +242,24 @@ class Peers:
         def make(existing: Peer | None) -> Peer:
             if existing is None:
                 raise NotAllowed(f"there is no peer {ae_title}; `leadglass peer list HOME` shows them")
-            return replace(existing, revoked=True)
+            if existing.revoked:
+                return existing
+            # Which of an outside CA's certificates it was for nobody here can tell: all that were issued until now are out.
+            return replace(existing, revoked=True, issued_after=self._clock())
 
         return self.table.put(grant, ae_title, make)
 
-    def _refuse_shared_keys(self, ae_title: str, pins: tuple[Pin, ...]) -> None:
+    def _refuse_shared(self, ae_title: str, pins: tuple[Pin, ...], vouchers: tuple[Voucher, ...]) -> None:
+        """Raise `WrongUsage` where a certificate could be this peer's and another's: each has its own."""
         wanted = {pin.sha256 for pin in pins}
         for other in self.table.rows():
-            if other.ae_title != ae_title and wanted & {pin.sha256 for pin in other.pins}:
+            if other.ae_title == ae_title:
+                continue
+            if wanted & {pin.sha256 for pin in other.pins}:
                 raise WrongUsage(f"this key is pinned for peer {other.ae_title}; every peer has its own")
+            if not other.revoked and any(_overlap(mine, its) for mine in vouchers for its in other.vouchers):
+                raise WrongUsage(f"one certificate could match this rule and that of peer {other.ae_title}: say in what they differ")
+
+
+def _overlap(one: Voucher, other: Voucher) -> bool:
+    return bool(one.keys & other.keys) and one.subject.could_share(other.subject)

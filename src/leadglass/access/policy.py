@@ -18,7 +18,7 @@ from leadglass.errors import ConfigurationError
 from leadglass.vocabulary import Action, Role
 
 ANY_PEER = "*"
-ABOUT_STUDIES = frozenset({Action.STORE, Action.FIND, Action.GET, Action.MOVE})
+ABOUT_STUDIES = frozenset({Action.STORE, Action.FIND, Action.GET, Action.MOVE, Action.SETTLE})
 
 DEFAULT_POLICY = """\
 # Who may do what. Rules add up; what no rule gives is denied, so an empty file denies everyone everything.
@@ -33,7 +33,7 @@ DEFAULT_POLICY = """\
 
 [[rule]]
 roles = ["clinician"]
-may = ["find", "get"]
+may = ["find", "get", "settle"]
 studies = "every"
 
 [[rule]]
@@ -55,10 +55,11 @@ peers = ["*"]
 may = ["store", "find", "get", "move"]
 studies = "every"
 
-# Who runs commands on this machine as the archive's own user: leadglass import, peer, user, trail.
+# Who runs commands on this machine as the archive's own user: leadglass import, peer, user, trail, conflicts.
+# "settle" alone shows which objects are in conflict and in which elements they differ; their values need "get" as well.
 [[rule]]
 local = true
-may = ["administer", "read-trail", "store"]
+may = ["administer", "read-trail", "store", "settle"]
 studies = "every"
 """
 

@@ -3,15 +3,14 @@
 import hmac
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from cryptography import x509
-
 from leadglass.access.accounts import Accounts
-from leadglass.access.clock import NANOSECONDS, Clock
+from leadglass.access.clock import Clock
+from leadglass.access.destinations import Destination, destination_of
 from leadglass.access.identity import (
     BearerToken,
     Credentials,
@@ -20,11 +19,14 @@ from leadglass.access.identity import (
     PeerCertificate,
     PlaintextPeer,
     Principal,
+    UserToken,
+    parse_certificate,
     spki_pin,
 )
-from leadglass.access.peers import UNPROVEN, Peer, Peers
+from leadglass.access.peers import ALONE, UNPROVEN, Peer, Peers
 from leadglass.access.sealed import Changing, SealedFile
 from leadglass.access.tokens import Token, Tokens
+from leadglass.access.vouchers import Shown, utc
 from leadglass.durable import make_folder
 from leadglass.errors import NotIdentified, WrongUsage
 from leadglass.vocabulary import Action
@@ -41,6 +43,9 @@ class Stranger(StrEnum):
     NOT_A_CERTIFICATE = "not-a-certificate"
     UNKNOWN_PEER = "unknown-peer"
     ANOTHER_KEY = "another-key"
+    ANOTHER_SUBJECT = "another-subject-or-authority"
+    AMBIGUOUS_SUBJECT = "ambiguous-subject"
+    REVOKED_KEY = "revoked-key"
     EXPIRED_CERTIFICATE = "expired-certificate"
     ANOTHER_ADDRESS = "another-address"
     REVOKED_PEER = "revoked-peer"
@@ -48,8 +53,16 @@ class Stranger(StrEnum):
     UNKNOWN_TOKEN = "unknown-token"  # noqa: S105
     DEAD_TOKEN = "dead-token"  # noqa: S105
     DISABLED_USER = "disabled-user"
+    ANOTHER_USER = "another-user"
+    TOKEN_WITHOUT_TLS = "token-without-tls"  # noqa: S105
     ANOTHER_LOCAL_USER = "another-local-user"
     WRONG_DOOR = "wrong-door"
+
+
+OF_USERS = frozenset(
+    {Stranger.UNKNOWN_TOKEN, Stranger.DEAD_TOKEN, Stranger.DISABLED_USER, Stranger.ANOTHER_USER, Stranger.TOKEN_WITHOUT_TLS}
+)
+"""Those that speak of a person, where a peer brings one."""
 
 
 Recognised = Principal | Stranger
@@ -111,9 +124,11 @@ class Registry:
         """Whose credentials these are, or why they are nobody's; decides nothing about what he may."""
         match credentials:
             case PeerCertificate():
-                return self._peer_by_key(credentials)
+                return self._with_user(self._peer_by_key(credentials), credentials.user)
             case PlaintextPeer():
-                return self._peer_by_address(credentials)
+                if credentials.user is not None:
+                    return Stranger.TOKEN_WITHOUT_TLS
+                return self._alone(self._peer_by_address(credentials))
             case BearerToken():
                 token = self.tokens.find(credentials.text)
                 return Stranger.UNKNOWN_TOKEN if token is None else self._bearer(token)
@@ -127,7 +142,10 @@ class Registry:
                 peer = self.peers.get(principal.name)
                 if peer is None:
                     return Stranger.UNKNOWN_PEER
-                return self._peer(peer, principal.credential, address)
+                known = self._peer(peer, principal.credential, address, principal.ends)
+                if principal.user is None:
+                    return self._alone(known)
+                return _at(known, self.current(principal.user, address))
             case Kind.TOKEN:
                 token = self.tokens.get(principal.credential)
                 return Stranger.UNKNOWN_TOKEN if token is None or token.user != principal.name else self._bearer(token)
@@ -136,6 +154,10 @@ class Registry:
             case Kind.USER:
                 return self.user(principal.name)
 
+    def destination(self, ae_title: str) -> Destination | None:
+        """The peer of this AE title as one to whom objects can be sent; None if there is none such."""
+        return destination_of(self.peers.get(ae_title), self._clock())
+
     def user(self, name: str) -> Recognised:
         """The person with this account, as the policy sees him."""
         account = self.accounts.get(name)
@@ -143,19 +165,56 @@ class Registry:
             return Stranger.DISABLED_USER
         return Principal(f"user:{name}", Kind.USER, name, account.roles, frozenset(Action))
 
-    def _peer_by_key(self, shown: PeerCertificate) -> Recognised:
+    def _with_user(self, peer: Recognised, user: UserToken | None) -> Recognised:
+        """The peer, or the person at it; who the peer is comes first, so that no stranger learns of tokens."""
+        if user is None:
+            return self._alone(peer)
+        if isinstance(peer, Stranger):
+            return peer
+        token = self.tokens.find(user.token.text)
+        if token is None:
+            return Stranger.UNKNOWN_TOKEN
+        if user.name is not None and user.name != token.user:
+            return Stranger.ANOTHER_USER
+        return _at(peer, self._bearer(token))
+
+    def _alone(self, known: Recognised) -> Recognised:
+        """A peer without a person, who may be needed."""
+        if isinstance(known, Stranger):
+            return known
+        peer = self.peers.get(known.name)
+        return replace(known, may=known.may & ALONE) if peer is None or peer.needs_user else known
+
+    def _peer_by_key(self, given: PeerCertificate) -> Recognised:
         try:
-            pin = spki_pin(shown.certificate)
-            certificate = x509.load_der_x509_certificate(shown.certificate)
-        except (NotIdentified, ValueError):
+            pin = spki_pin(given.certificate)
+            certificate = parse_certificate(given.certificate)
+        except NotIdentified:
             return Stranger.NOT_A_CERTIFICATE
-        now = datetime.fromtimestamp(self._clock() / NANOSECONDS, UTC)
-        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        now = self._clock()
+        if not certificate.not_valid_before_utc <= utc(now) <= certificate.not_valid_after_utc:
             return Stranger.EXPIRED_CERTIFICATE
-        peer = self.peers.get(shown.calling_ae.strip(" "))
+        peer = self.peers.get(given.calling_ae.strip(" "))
         if peer is None:
             return Stranger.UNKNOWN_PEER
-        return self._peer(peer, pin, shown.address)
+        if peer.revoked or not peer.vouchers or any(each.sha256 == pin for each in peer.pins):
+            return self._peer(peer, pin, given.address)
+        if pin in peer.barred:
+            return Stranger.REVOKED_KEY
+        shown = Shown.of(certificate, given.chain)
+        found = peer.vouched(shown, now)
+        if found is None:
+            return Stranger.ANOTHER_SUBJECT
+        for other in self.peers.list():
+            if other.ae_title == peer.ae_title:
+                continue
+            if any(each.sha256 == pin for each in other.pins):
+                return Stranger.ANOTHER_KEY
+            if not other.revoked and other.vouched(shown, now) is not None:
+                # Two rules under CAs of which one leads to the other: nothing but the title would say who it is.
+                return Stranger.AMBIGUOUS_SUBJECT
+        credential, ends = found
+        return self._peer(peer, credential, given.address, ends)
 
     def _peer_by_address(self, shown: PlaintextPeer) -> Recognised:
         peer = self.peers.get(shown.calling_ae.strip(" "))
@@ -163,7 +222,7 @@ class Registry:
             return Stranger.UNKNOWN_PEER
         return self._peer(peer, PLAINTEXT, shown.address)
 
-    def _peer(self, peer: Peer, credential: str, address: str) -> Recognised:
+    def _peer(self, peer: Peer, credential: str, address: str, ends: int = 0) -> Recognised:
         if peer.revoked:
             return Stranger.REVOKED_PEER
         rights = peer.rights
@@ -171,6 +230,11 @@ class Registry:
             if not peer.unsafe_plaintext:
                 return Stranger.NEEDS_TLS
             rights &= UNPROVEN
+        elif ends:
+            if not any(peer.credential_of(voucher) == credential for voucher in peer.vouchers):
+                return Stranger.ANOTHER_SUBJECT
+            if ends < self._clock():
+                return Stranger.EXPIRED_CERTIFICATE
         else:
             pinned = [pin for pin in peer.pins if hmac.compare_digest(pin.sha256, credential)]
             if not pinned:
@@ -179,7 +243,7 @@ class Registry:
                 return Stranger.EXPIRED_CERTIFICATE
         if not peer.calls_from(address):
             return Stranger.ANOTHER_ADDRESS
-        return Principal(f"peer:{peer.ae_title}", Kind.PEER, peer.ae_title, may=rights, credential=credential)
+        return Principal(f"peer:{peer.ae_title}", Kind.PEER, peer.ae_title, may=rights, credential=credential, ends=ends)
 
     def _bearer(self, token: Token) -> Recognised:
         account = self.accounts.get(token.user)
@@ -193,6 +257,12 @@ class Registry:
         if uid not in (0, self._owner_uid):
             return Stranger.ANOTHER_LOCAL_USER
         return Principal(f"local:{uid}", Kind.LOCAL, str(uid), may=LOCAL_RIGHTS)
+
+
+def _at(peer: Recognised, user: Recognised) -> Recognised:
+    if isinstance(peer, Stranger):
+        return peer
+    return user if isinstance(user, Stranger) else user.at(peer)
 
 
 def _file(folder: Path, key: bytes, archive_id: bytes, what: str) -> SealedFile:

@@ -24,7 +24,7 @@ _SECRET_DIGITS = 43
 _CHECK_DIGITS = 6
 _LENGTH = len(PREFIX) + _SECRET_DIGITS + _CHECK_DIGITS
 MAX_DAYS = 366
-GRANTABLE = frozenset({Action.STORE, Action.FIND, Action.GET})
+GRANTABLE = frozenset({Action.STORE, Action.FIND, Action.GET, Action.MOVE, Action.SETTLE})
 """A program handles images; it does not administer and does not read the trail."""
 
 

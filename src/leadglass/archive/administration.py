@@ -7,11 +7,8 @@ import ipaddress
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from leadglass.access import policy as policies
 from leadglass.access.accounts import generate_password
@@ -20,11 +17,15 @@ from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.grant import AdministerGrant, TrailGrant
 from leadglass.access.identity import Kind, Principal
-from leadglass.access.peers import Peer, Pin
+from leadglass.access.peers import Peer
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
+from leadglass.access.vouchers import Voucher
+from leadglass.archive.commitment import Promises, Receipts
+from leadglass.archive.proofs import NewPeer, NewProof, certify, peer_row
 from leadglass.archive.rows import NANOSECONDS, Row, entry_row, is_wanted, time_text
 from leadglass.errors import BadInput, WrongUsage
+from leadglass.pixels.pool import Decoders
 from leadglass.trail.export import Piece, pieces
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
@@ -45,23 +46,11 @@ class Parts:
     anchor: Keeper
     authority: Authority
     trail: TrailLog
+    promises: Promises
+    decoders: Decoders
     policy_file: Path
     aet: str
-
-
-@dataclass(frozen=True)
-class NewPeer:
-    """A peer to be added; exactly one of `certificate`, `csr` (PEM) and `issue`, or `unsafe_plaintext`."""
-
-    ae_title: str
-    addresses: list[str]
-    may: list[Action]
-    host: str | None = None
-    port: int | None = None
-    certificate: str | None = None
-    csr: str | None = None
-    issue: bool = False
-    unsafe_plaintext: bool = False
+    receipts: Receipts = field(default_factory=Receipts)
 
 
 class Administration:
@@ -99,25 +88,26 @@ class Administration:
                 host=new.host,
                 port=new.port,
                 unsafe_plaintext=new.unsafe_plaintext,
+                needs_user=new.needs_user,
             )
             issued: Row = {}
             if not new.unsafe_plaintext:
-                issued, pin = self._certify(grant, new.ae_title, new.certificate, new.csr, issue=new.issue)
-                peer = replace(peer, pins=(pin,))
+                issued, proof = certify(grant, self._hold.authority, new.ae_title, new.proof)
+                peer = replace(peer, vouchers=(proof,)) if isinstance(proof, Voucher) else replace(peer, pins=(proof,))
             self._hold.registry.peers.add(grant, peer)
             grant.settle(Outcome.DONE, count=1)
             return issued
 
-    def renew_peer(self, ae_title: str, *, certificate: str | None, csr: str | None, issue: bool) -> Row:
-        """Pin a further key for a peer; the one it has goes on until its certificate ends."""
+    def renew_peer(self, ae_title: str, new: NewProof, *, only: bool = False) -> Row:
+        """A further key or outside CA for a peer; what it has goes on until it ends, unless `only`."""
         with self._admit(verb="peer-renew", peer=ae_title) as grant:
             peer = self._require_peer(ae_title)
             if peer.revoked:
                 raise WrongUsage(f"{ae_title} is revoked: add it again, with a new key")
             if peer.unsafe_plaintext:
                 raise WrongUsage(f"{ae_title} has no TLS and no certificate to renew: revoke it, then add it again with one")
-            issued, pin = self._certify(grant, ae_title, certificate, csr, issue=issue)
-            self._hold.registry.peers.renew(grant, ae_title, pin)
+            issued, proof = certify(grant, self._hold.authority, ae_title, new)
+            self._hold.registry.peers.renew(grant, ae_title, proof, only=only)
             grant.settle(Outcome.DONE, count=1)
             return issued
 
@@ -131,17 +121,7 @@ class Administration:
     def peers(self) -> list[Row]:
         """Every peer, without its keys."""
         with self._admit(verb="peer-list") as grant:
-            rows: list[Row] = [
-                {
-                    "ae_title": peer.ae_title,
-                    "may": sorted(peer.may),
-                    "addresses": list(peer.networks),
-                    "destination": f"{peer.host}:{peer.port}" if peer.host else None,
-                    "expires": time_text(max(pin.not_after for pin in peer.pins)) if peer.pins else None,
-                    "state": "revoked" if peer.revoked else "unsafe plaintext" if peer.unsafe_plaintext else "active",
-                }
-                for peer in self._hold.registry.peers.list()
-            ]
+            rows = [peer_row(peer) for peer in self._hold.registry.peers.list()]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows
 
@@ -150,26 +130,6 @@ class Administration:
         if peer is None:
             raise WrongUsage(f"there is no peer {ae_title}; `leadglass peer list` shows them")
         return peer
-
-    def _certify(self, grant: AdministerGrant, ae_title: str, certificate: str | None, csr: str | None, *, issue: bool) -> tuple[Row, Pin]:
-        authority = self._hold.authority
-        if certificate is not None:
-            try:
-                der = x509.load_pem_x509_certificate(certificate.encode()).public_bytes(Encoding.DER)
-            except ValueError:
-                raise WrongUsage("the certificate is not PEM; `openssl x509 -in FILE -out FILE.pem` makes it so") from None
-            authority.trust(grant, certificate.encode())
-            return {}, Pin.of(der)
-        if csr is not None:
-            issued = authority.sign_request(grant, ae_title, csr.encode())
-        elif issue:
-            issued = authority.issue_peer(grant, ae_title)
-        else:
-            raise WrongUsage("a peer needs exactly one of --certificate FILE, --csr FILE, --issue DIR")
-        row: Row = {"certificate": issued.certificate_pem.decode(), "authority": issued.ca_pem.decode()}
-        if issued.key_pem is not None:
-            row["key"] = issued.key_pem.reveal()
-        return row, Pin.of(issued.certificate_der)
 
     # People and tokens
 
@@ -289,6 +249,7 @@ class Administration:
             trail = self._hold.trail.verify(vouched=self._hold.anchor.checkpoint)
             problems += [f"trail: {problem}" for problem in trail.problems]
             problems += [f"access: {problem}" for problem in self._hold.anchor.problems()]
+            problems += [f"commitments: {problem}" for problem in self._hold.promises.problems()]
             counts = self._hold.vault.counts()
             stored = sum(1 for _, entry in self._hold.trail.read() if entry.detail.get("result") == StoreResult.STORED)
             if stored > counts.instances:
@@ -301,6 +262,7 @@ class Administration:
                 "blobs": counts.blobs,
                 "read_whole": next(whole),
                 "instances": counts.instances,
+                "open_conflicts": self._hold.vault.open_conflicts(),
                 "entries": trail.size,
                 "problems": problems,
             }

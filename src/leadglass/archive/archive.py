@@ -7,29 +7,46 @@ one operation does the work under that grant; the outcome is written when it end
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from leadglass.access.identity import Credentials, Principal
-from leadglass.archive.administration import Administration, NewPeer, Parts
-from leadglass.archive.fetch import Fetched, FetchedObject
+from leadglass.access.destinations import Destination
+from leadglass.access.identity import BearerToken, Credentials, Principal
+from leadglass.archive.administration import Administration, Parts
+from leadglass.archive.commitment import Promise, check
+from leadglass.archive.conflicts import Conflicts
+from leadglass.archive.fetch import Fetched, FetchedObject, Outgoing, outgoing_syntax
 from leadglass.archive.find import Found, Record
+from leadglass.archive.move import Moved, begin_move
+from leadglass.archive.proofs import NewPeer, NewProof
 from leadglass.archive.store import Deposit, Limits, Provenance
+from leadglass.dicom.commitment import CommitmentReport, CommitmentRequest
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
+from leadglass.vault.index import InstanceRow
+from leadglass.vault.journal import ConflictKind
 from leadglass.vault.vault import Counts
 from leadglass.vocabulary import Action, Door, Refusal
 
 __all__ = [
     "Archive",
     "Caller",
+    "ConflictKind",
+    "Conflicts",
     "Deposit",
+    "Destination",
     "Fetched",
     "FetchedObject",
     "Found",
+    "InstanceRow",
     "Limits",
+    "Moved",
     "NewPeer",
+    "NewProof",
+    "Outgoing",
     "Parts",
+    "Promise",
     "Provenance",
     "Record",
     "Session",
+    "outgoing_syntax",
 ]
 
 
@@ -81,7 +98,19 @@ class Session:
     def fetch(self, selection: Selection) -> Fetched:
         """The stored objects that `selection` names and that the caller may see, as a context manager over an iterable."""
         grant = self._gate.admit_get(self.caller.principal, self.caller.door, self.caller.address)
-        return Fetched(grant, self._vault, selection)
+        return Fetched(grant, self._vault, selection, self._parts.decoders)
+
+    def move(self, selection: Selection, destination: str) -> Moved:
+        """As `fetch`, to be sent to the peer of this AE title; raises `NotAllowed` or `UnknownDestination`."""
+        caller = self.caller
+        return begin_move(
+            self._gate, self._vault, self._parts.decoders, (caller.principal, caller.door, caller.address), selection, destination
+        )
+
+    def promise(self, request: CommitmentRequest) -> Promise:
+        """Take on a storage commitment, which is durable on return; raises `NotAllowed`, `TooMuchAtOnce` or `NoRoom`."""
+        self.require_store()
+        return self._parts.promises.make(request, self.caller.principal, self.caller.door, self.caller.address)
 
     def require_store(self) -> None:
         """Raise `NotAllowed`, with the denial in the trail, for a caller who may store nothing; asked before his data are read."""
@@ -92,7 +121,17 @@ class Session:
     def deposit(self, transfer_syntax: Uid, provenance: Provenance) -> Deposit:
         """Take in one object, pushed piece by piece; raises `NotAllowed` or `NoRoom` before a byte is taken."""
         grant = self._gate.admit_store(self.caller.principal, self.caller.door, self.caller.address)
-        return Deposit(grant, self._vault, transfer_syntax, provenance, self._limits)
+        return Deposit(grant, self._vault, transfer_syntax, provenance, self._limits, self._parts.receipts)
+
+    @property
+    def conflicts(self) -> Conflicts:
+        """What was put aside: each call asks the gate for itself."""
+        return Conflicts(self._gate, self._vault, self.caller.principal, self.caller.door, self.caller.address)
+
+    def acting_for(self, token: str) -> "Session":
+        """A session for whoever made the token, of a caller who holds it at the same door; raises `NotIdentified`."""
+        principal = self._gate.identify(self.caller.door, BearerToken(token))
+        return Session(self._parts, Caller(principal, self.caller.door, self.caller.address), self._limits)
 
     @property
     def administration(self) -> Administration:
@@ -116,6 +155,26 @@ class Archive:
     def counts(self) -> Counts:
         """How much the archive holds; for whoever owns its HOME."""
         return self._parts.vault.counts()
+
+    def open_conflicts(self) -> int:
+        """How many conflicts nobody has settled; for whoever owns its HOME."""
+        return self._parts.vault.open_conflicts()
+
+    def destination(self, ae_title: str) -> Destination | None:
+        """The peer of this AE title as one to whom something can be sent, at the address that was configured for it."""
+        return self._parts.registry.destination(ae_title)
+
+    def promises(self) -> tuple[Promise, ...]:
+        """The storage commitments that are not reported yet, also from before the last start."""
+        return self._parts.promises.waiting()
+
+    def check_promise(self, promise: Promise) -> CommitmentReport:
+        """Read back what a storage commitment asks about; raises `NotAllowed` when its asker may not store any more."""
+        return check(self._parts.gate, self._parts.vault, self._parts.receipts, promise)
+
+    def end_promise(self, promise: Promise) -> None:
+        """It was reported, or nobody can be told."""
+        self._parts.promises.end(promise)
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after every change of people, peers or tokens, in the thread that made it; gives the way to stop that."""

@@ -33,8 +33,10 @@ def entry_row(sequence: int, entry: Entry) -> Row:
 
 
 def is_wanted(row: Row, who: str | None, study: str | None) -> bool:
-    """Whether the row is of this principal, or of a token of that user, and about this study."""
+    """Whether the row is of this principal, or of a token of that user, by a peer or not, and about this study."""
     studies = row["studies"]
     principal = str(row["who"])
-    by_whom = who is None or principal == who or principal.endswith(f"@{who.removeprefix('user:')}")
+    person, _, peer = principal.partition("+") if principal.startswith("token:") else (principal, "", "")
+    by_user = who is not None and person.startswith("token:") and person.partition("@")[2] == who.removeprefix("user:")
+    by_whom = who is None or who in {principal, person, peer} or by_user
     return by_whom and (study is None or (isinstance(studies, list) and study in studies))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from leadglass.access.grant import StoreGrant
+from leadglass.archive.commitment import Receipts
 from leadglass.dicom.header import Header
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.validate import Validator
@@ -38,11 +39,14 @@ class Deposit:
     `write` and `commit` raise `BadDataSet`, `NotAllowed` and `NoRoom`; after any of them the deposit is over and nothing of it was kept.
     """
 
-    def __init__(self, grant: StoreGrant, vault: Vault, transfer_syntax: Uid, provenance: Provenance, limits: Limits) -> None:
+    def __init__(
+        self, grant: StoreGrant, vault: Vault, transfer_syntax: Uid, provenance: Provenance, limits: Limits, receipts: Receipts
+    ) -> None:
         self._grant = grant
         self._vault = vault
         self._transfer_syntax = transfer_syntax
         self._provenance = provenance
+        self._receipts = receipts
         self._validator = Validator(transfer_syntax, max_bytes=limits.max_object_bytes)
         self._before_header = bytearray()
         self._incoming: Incoming | None = None
@@ -81,6 +85,7 @@ class Deposit:
             self._give_up(error)
             raise
         self._over = True
+        self._receipts.note(self._grant.principal.id, header.instance, result)
         assert self._make_outcome_durable is not None  # noqa: S101 - commit announced it
         self._make_outcome_durable()
         return result
@@ -112,7 +117,7 @@ class Deposit:
 
     def _announce(self, study: Uid, result: StoreResult) -> None:
         """Let the outcome be written while the object is: both are durable before the acknowledgement, and one flush's time is enough."""
-        self._make_outcome_durable = self._grant.announce(Outcome.DONE, studies=[study], count=1, detail={"result": result})
+        self._make_outcome_durable = self._grant.begin_settling(Outcome.DONE, studies=[study], count=1, detail={"result": result})
 
     def _give_up(self, error: BaseException) -> None:
         self._end(Outcome.REFUSED if isinstance(error, BadInput | NotAllowed | NoRoom) else Outcome.FAILED)

@@ -135,6 +135,7 @@ listen = "127.0.0.1:2762"
 # handshake_timeout_seconds = 10.0
 # idle_timeout_seconds = 60.0
 # artim_timeout_seconds = 15.0
+# additional_storage_classes = ["1.2.3.4"]        # private SOP classes that are stored like the standard's
 
 [web]
 listen = "127.0.0.1:8443"
@@ -145,6 +146,12 @@ listen = "127.0.0.1:8443"
 [storage]
 # reserve_bytes = 1073741824      # below this much free space nothing is stored, and everything else goes on
 # max_object_bytes = 8589934592
+
+[pixels]
+# processes = 0                   # that decode compressed pixels; 0: as many as cores
+# seconds_per_frame = 30.0
+# max_frame_bytes = 134217728
+# process_memory_bytes = 1073741824
 """
 
 

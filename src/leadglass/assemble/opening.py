@@ -15,12 +15,19 @@ from leadglass.access.identity import LocalUser
 from leadglass.access.policy import load_policy
 from leadglass.access.registry import Registry
 from leadglass.archive.archive import Archive, Limits, Parts
+from leadglass.archive.commitment import Promises
 from leadglass.assemble import rootkeys
 from leadglass.config import Settings, load_settings
+from leadglass.dicom.sopclasses import storage_with
+from leadglass.dicom.uid import Uid
+from leadglass.errors import ConfigurationError
 from leadglass.home import Home
+from leadglass.pixels.pool import Decoders, DecodingLimits
 from leadglass.seal.rootkey import RootKey
 from leadglass.trail.log import TrailLog
 from leadglass.vault.keys import Keys
+from leadglass.vault.outbox import Outbox
+from leadglass.vault.room import Room
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import Door, Outcome
 
@@ -42,6 +49,13 @@ class Opened:
     archive: Archive
     authority: Authority
     settings: Settings
+    registry: Registry
+    storage: frozenset[Uid]
+    """The SOP classes that are stored."""
+
+    def trusted_clients(self) -> str:
+        """What a handshake accepts a chain to (PEM): our CA, certificates that were handed in, and the outside CAs of peers of now."""
+        return self.authority.trust_file.read_text() + self.registry.peers.authorities()
 
 
 @contextmanager
@@ -54,6 +68,7 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
     home.require()
     settings = load_settings(home.config)
     policy = load_policy(home.policy)
+    storage = _storage_of(settings)
     root = root or rootkeys.read(settings)
     with home.owned(), ExitStack() as undo:
         keys = Keys.open(home.keys, root)
@@ -72,6 +87,10 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             _remake_index(home, keys, gate)
         vault = Vault.open(home.path, keys, reserve_bytes=settings.storage.reserve_bytes)
         undo.callback(vault.close)
+        room = Room(home.path, settings.storage.reserve_bytes)
+        promises = Promises(Outbox.open(home.commitments, keys.named("access"), keys.archive_id, room))
+        decoders = Decoders(_decoding_limits(settings))
+        undo.callback(decoders.close)
         parts = Parts(
             gate=gate,
             vault=vault,
@@ -80,10 +99,28 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             anchor=anchor,
             authority=authority,
             trail=trail,
+            promises=promises,
+            decoders=decoders,
             policy_file=home.policy,
             aet=settings.archive.aet,
         )
-        yield Opened(Archive(parts, Limits(settings.storage.max_object_bytes)), authority, settings)
+        yield Opened(Archive(parts, Limits(settings.storage.max_object_bytes)), authority, settings, registry, storage)
+
+
+def _storage_of(settings: Settings) -> frozenset[Uid]:
+    try:
+        return storage_with(settings.dimse.additional_storage_classes)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"leadglass.toml: dimse.additional_storage_classes: {error}") from None
+
+
+def _decoding_limits(settings: Settings) -> DecodingLimits:
+    return DecodingLimits(
+        processes=settings.pixels.processes,
+        seconds_per_frame=settings.pixels.seconds_per_frame,
+        frame_bytes=settings.pixels.max_frame_bytes,
+        memory_bytes=settings.pixels.process_memory_bytes,
+    )
 
 
 def _remake_index(home: Home, keys: Keys, gate: Gate) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,9 @@ from leadglass.vocabulary import Door
 from leadglass.wire.control.server import ControlServer
 from leadglass.wire.dicomweb.app import create_app
 from leadglass.wire.dicomweb.server import WebServer
+from leadglass.wire.dimse.commitment import Commitments
 from leadglass.wire.dimse.door import DimseDoor
+from leadglass.wire.dimse.outbound import Outbound
 
 WORKERS = 8
 """Threads of the archive for each kind of door: more than cores, because they wait for the disk."""
@@ -70,6 +72,8 @@ def serve(home: Home, doors: Doors, ready: Callable[[Listening], None]) -> None:
             logs.event(logging.WARNING, f"unsafe setting: {weakness}")
         if doors.unsafe_plaintext is not None:
             logs.event(logging.WARNING, "unsafe setting: --unsafe-dimse-plaintext: what its peers send crosses the network unencrypted")
+        if count := archive.archive.open_conflicts():
+            logs.event(logging.WARNING, f"{count} conflicts are open: `leadglass conflicts list` shows them")
         _renew_if_due(archive)
         archive.archive.started()
         try:
@@ -111,19 +115,24 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
     async with AsyncExitStack() as undo:
         workers = Workers(WORKERS)
         undo.callback(workers.close)
-        context = tls.server_context(identity, trusted_clients=archive.authority.trust_file.read_text())
-        door = DimseDoor(archive.archive, workers, tls=context, limits=_limits(settings))
+        context = tls.LiveContext(identity, archive.trusted_clients)
+        storage = archive.storage
+        calling = tls.unsafe_unless_proven(identity)
+        outbound = Outbound(calling, _limits(settings))
+        commitments = Commitments(archive.archive, workers, outbound)
+        undo.push_async_callback(commitments.close)
+        door = DimseDoor(archive.archive, workers, outbound, commitments, tls=context.current, limits=_limits(settings), storage=storage)
         dimse = await _open(undo, door, doors.dimse or settings.dimse.listen)
         open_doors = [door]
         plaintext = None
         if (listen := doors.unsafe_plaintext or settings.dimse.unsafe_plaintext_listen) is not None:
-            door = DimseDoor(archive.archive, workers, tls=None, limits=_limits(settings))
+            door = DimseDoor(archive.archive, workers, outbound, commitments, tls=None, limits=_limits(settings), storage=storage)
             plaintext = await _open(undo, door, listen)
             open_doors.append(door)
 
         changed = asyncio.Event()
         undo.callback(archive.archive.on_change(lambda: _wake(loop, changed)))
-        following = loop.create_task(_follow_changes(changed, archive, context, open_doors))
+        following = loop.create_task(_follow_changes(changed, context, open_doors))
         undo.callback(following.cancel)
         web_at = parse_address(doors.web or settings.web.listen)
         app = create_app(archive.archive, settings.web)
@@ -136,8 +145,9 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         control = ControlServer(archive.archive, home.control_socket)
         control.start()
         undo.callback(control.stop)
-        ticking = loop.create_task(_tick(archive, workers, identity, (context, web_context)))
+        ticking = loop.create_task(_tick(archive, workers, identity, (web_context, calling), context, open_doors))
         undo.callback(ticking.cancel)
+        commitments.start()
         ready(Listening(dimse, Address(host=web_at.host, port=web_port), plaintext))
         await stop.wait()
 
@@ -163,28 +173,45 @@ def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
     loop.call_soon_threadsafe(event.set)
 
 
-async def _follow_changes(changed: asyncio.Event, archive: Opened, context: ssl.SSLContext, doors: list[DimseDoor]) -> None:
-    """Trust certificates that were handed in, and cut whoever is no longer a peer, as soon as the registry changes."""
+async def _follow_changes(changed: asyncio.Event, context: tls.LiveContext, doors: list[DimseDoor]) -> None:
+    """Trust the certificates and CAs that are a peer's now and no others, and cut whoever is no longer a peer, as the registry changes."""
     while True:
         await changed.wait()
         changed.clear()
         # One failure must not end the following: a later revocation would cut nobody.
         try:
-            tls.trust(context, archive.authority.trust_file.read_text())
+            if context.follow():
+                _use(context, doors)
         except OSError as error:
             logs.fault("certificates that were handed in are not trusted yet", error)
         for door in doors:
             await door.cut_outdated()
 
 
-async def _tick(archive: Opened, workers: Workers, identity: tls.Identity, contexts: tuple[ssl.SSLContext, ...]) -> None:
-    """Once a minute: what is counted goes into the trail, and a certificate that ends soon is replaced for the handshakes to come."""
+def _use(context: tls.LiveContext, doors: list[DimseDoor]) -> None:
+    for door in doors:
+        door.use(context.current)
+
+
+async def _tick(
+    archive: Opened,
+    workers: Workers,
+    identity: tls.Identity,
+    ours: Iterable[ssl.SSLContext],
+    context: tls.LiveContext,
+    doors: list[DimseDoor],
+) -> None:
+    """Once a minute: what is counted goes into the trail, our certificate is replaced before it ends, whose time ended is cut."""
     while True:
         await asyncio.sleep(TICK_SECONDS)
         try:
             await workers.run(archive.archive.tick)
             if await workers.run(lambda: _renew_if_due(archive)):
-                for context in contexts:
-                    tls.load(context, identity)
+                for each in ours:
+                    tls.load(each, identity)
+                context.renew()
+                _use(context, doors)
+            for door in doors:
+                await door.cut_outdated()
         except (LeadglassError, OSError) as error:
             logs.fault("tick", error)

@@ -15,6 +15,20 @@ from leadglass.home import Home
 from leadglass.vocabulary import Action, Role
 
 HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="The archive's folder.")]
+CaOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="An outside CA (PEM), its intermediates with it: a certificate under it is the peer's if --subject fits.",
+        exists=True,
+    ),
+]
+SubjectOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE", help="Which certificate of that CA, exactly: as in CN=ct1.hospital.example,O=Hospital or DNS=ct1.hospital.example."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 peer = typer.Typer(help="Application entities that may connect by DIMSE.", no_args_is_help=True)
@@ -68,13 +82,20 @@ def peer_add(
         Path | None, typer.Option(metavar="FILE", help="Its certificate request (PEM): a certificate is printed.", exists=True)
     ] = None,
     issue: Annotated[Path | None, typer.Option(metavar="DIR", help="Make its key and certificate here.", file_okay=False)] = None,
+    ca: CaOption = None,
+    subject: SubjectOption = None,
+    needs_user: Annotated[
+        bool, typer.Option("--needs-user", help="It may do nothing but echo unless a person's token comes with it (user identity).")
+    ] = False,
     unsafe_plaintext: Annotated[bool, typer.Option("--unsafe-plaintext", help="It has no TLS: echo and store only.")] = False,
 ) -> None:
-    """Add a peer: AE title, addresses and the key that it must prove to hold."""
-    if sum(given is not None for given in (certificate, csr, issue)) + unsafe_plaintext != 1:
+    """Add a peer: AE title, addresses and the key that it must prove to hold, or the outside CA that vouches for it."""
+    if sum(given is not None for given in (certificate, csr, issue, ca)) + unsafe_plaintext != 1:
         raise WrongUsage(
-            "a peer needs exactly one of --certificate FILE, --csr FILE, --issue DIR (or --unsafe-plaintext, echo and store only)"
+            "a peer needs exactly one of --certificate FILE, --csr FILE, --issue DIR, --ca FILE with --subject RULE "
+            "(or --unsafe-plaintext, echo and store only)"
         )
+    _require_rule(ca, subject)
     if (host is None) != (port is None):
         raise WrongUsage("--host and --port go together: they make the peer a destination")
     actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET, Action.MOVE})
@@ -92,6 +113,9 @@ def peer_add(
                 "csr": read_text(csr) if csr else None,
                 "issue": issue is not None,
                 "unsafe_plaintext": unsafe_plaintext,
+                "ca": read_text(ca) if ca else None,
+                "subject": subject,
+                "needs_user": needs_user,
             },
         )
     _hand_over(added, issue, aetitle)
@@ -100,6 +124,13 @@ def peer_add(
         say(told)
     else:
         remark(f"{told}; the certificate is on standard output, the archive's own to trust is {home / 'tls' / 'ca.cert.pem'}")
+
+
+def _require_rule(ca: Path | None, subject: str | None) -> None:
+    if (ca is None) != (subject is None):
+        raise WrongUsage(
+            "--ca and --subject go together: the CA vouches for every device of the hospital, the rule says which is this peer"
+        )
 
 
 def _prepare(folder: Path | None) -> None:
@@ -132,7 +163,7 @@ def peer_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     with operator(Home(home)) as owner:
         print_rows(
             owner.rows("peer-list"),
-            ["ae_title", "may", "addresses", "destination", "expires", "state"],
+            ["ae_title", "may", "addresses", "destination", "proof", "expires", "state"],
             as_json=as_json,
             empty="no peers: `leadglass peer add` makes one",
         )
@@ -145,18 +176,27 @@ def peer_renew(
     issue: Annotated[Path | None, typer.Option(metavar="DIR", help="Make a new key and certificate here.", file_okay=False)] = None,
     certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="Its new certificate (PEM).", exists=True)] = None,
     csr: Annotated[Path | None, typer.Option(metavar="FILE", help="Its new certificate request (PEM).", exists=True)] = None,
+    ca: CaOption = None,
+    subject: SubjectOption = None,
+    only: Annotated[bool, typer.Option("--only", help="What it had ends now, not when its certificate ends.")] = False,
 ) -> None:
-    """Give a peer a new certificate; the old one goes on until it ends; `revoke` ends it now."""
-    if sum(given is not None for given in (certificate, csr, issue)) != 1:
-        raise WrongUsage("renewing needs exactly one of --certificate FILE, --csr FILE, --issue DIR")
+    """Give a peer a new certificate, CA or rule; what it had goes on until it ends; `--only` or `revoke` ends it now."""
+    if sum(given is not None for given in (certificate, csr, issue, ca)) != 1:
+        raise WrongUsage("renewing needs exactly one of --certificate FILE, --csr FILE, --issue DIR, --ca FILE with --subject RULE")
+    _require_rule(ca, subject)
     _prepare(issue)
     with operator(Home(home)) as owner:
         renewed = owner.one(
             "peer-renew",
             ae_title=aetitle,
-            certificate=read_text(certificate) if certificate else None,
-            csr=read_text(csr) if csr else None,
-            issue=issue is not None,
+            proof={
+                "certificate": read_text(certificate) if certificate else None,
+                "csr": read_text(csr) if csr else None,
+                "ca": read_text(ca) if ca else None,
+                "subject": subject,
+                "issue": issue is not None,
+            },
+            only=only,
         )
     _hand_over(renewed, issue, aetitle)
     say(f"peer {aetitle} renewed")
@@ -205,11 +245,11 @@ def user_disable(home: HomeArgument, name: Annotated[str, typer.Argument(metavar
 def token_create(
     home: HomeArgument,
     user_name: Annotated[str, typer.Option("--user", metavar="NAME", help="Whose token it is: it can never do more than this user.")],
-    may: Annotated[str, typer.Option(metavar="find,get,store", help="What it is for: one or more of these.")],
+    may: Annotated[str, typer.Option(metavar="find,get,store,move,settle", help="What it is for: one or more of these.")],
     days: Annotated[int, typer.Option(metavar="N", help="Days until it ends.", min=1, max=366)] = 30,
 ) -> None:
-    """Make a token and print it, alone and once; use it as `Authorization: Bearer TOKEN`."""
-    actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET})
+    """Make a token and print it, alone and once; use it as `Authorization: Bearer TOKEN`, or as a DICOM user identity over TLS."""
+    actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET, Action.MOVE, Action.SETTLE})
     with operator(Home(home)) as owner:
         made = owner.one("token-create", user=user_name, may=actions, days=days)
     console.out(made["token"])

@@ -140,6 +140,8 @@ def check(
     else:
         for problem in problems:
             say(f"problem: {problem}")
+        if result["open_conflicts"]:
+            say(f"open conflicts: {result['open_conflicts']}; `leadglass conflicts list {home}` shows them")
         read = f"{result['read_whole']} of {result['blobs']} blobs read whole"
         say(f"{read}, {result['instances']} indexed, {result['entries']} trail entries, {len(problems)} problems")
     if problems:

@@ -68,32 +68,40 @@ class _Digest:
                 update(_MARK[token.kind])
 
     def _element(self, elements: Elements, token: Token, hidden_depth: int) -> None:
-        if not token.tag & 0xFFFF or token.tag in {TRAILING_PADDING, _LENGTH_TO_END}:
+        if not is_counted(token.tag):
             return
         known = dictionary_vr(token.tag)
         if known in TEXT and token.value is not None:
             value = b"".join(little_endian(elements, token)).rstrip(b"\0 ")
             self._hash.update(struct.pack("<cIQ", b"E", token.tag, len(value)) + value)
-        elif known in {"UN", "SQ"} and 0 < token.length <= _LONGEST_HIDDEN_SEQUENCE:
-            value = b"".join(little_endian(elements, token))
-            if not self._hidden_sequence(token.tag, value, hidden_depth):
-                self._hash.update(struct.pack("<cIQ", b"E", token.tag, len(value)) + value)
+        elif hidden_depth < MAX_DEPTH and (hidden := as_sequence(elements, token)) is not None:
+            self.take(Elements(io.BytesIO(hidden), IMPLICIT_LITTLE_ENDIAN), hidden_depth + 1)
         else:
             self._hash.update(struct.pack("<cIQ", b"E", token.tag, token.length))
             for piece in little_endian(elements, token):
                 self._hash.update(piece)
 
-    def _hidden_sequence(self, tag: int, value: bytes, hidden_depth: int) -> bool:
-        # A private sequence of defined length is told from opaque bytes in explicit encodings alone: so wherever the value reads as one, it
-        # is hashed as one. In implicit encodings, and in UN, its items are implicit little endian (PS3.5 6.2.2).
-        if hidden_depth >= MAX_DEPTH or not value.startswith(_FIRST_ITEM):
-            return False
-        wrapped = struct.pack("<HHI", tag >> 16, tag & 0xFFFF, UNDEFINED) + value + _SEQUENCE_END
-        try:
-            tops = [token.kind for token in Elements(io.BytesIO(wrapped), IMPLICIT_LITTLE_ENDIAN) if token.depth == 0]
-        except BadDataSet:
-            return False
-        if tops.count(Kind.SEQUENCE_END) != 1 or tops[-1] is not Kind.SEQUENCE_END:
-            return False
-        self.take(Elements(io.BytesIO(wrapped), IMPLICIT_LITTLE_ENDIAN), hidden_depth + 1)
-        return True
+
+def is_counted(tag: int) -> bool:
+    """Whether an element is content: group lengths and trailing padding are not."""
+    return bool(tag & 0xFFFF) and tag not in {TRAILING_PADDING, _LENGTH_TO_END}
+
+
+def as_sequence(elements: Elements, token: Token) -> bytes | None:
+    """The token just taken, as a data set in implicit little endian that holds it as a sequence; None where its value is none.
+
+    A private sequence of defined length is told from opaque bytes in explicit encodings alone: so wherever the value reads as one, it
+    is taken for one. In implicit encodings, and in UN, its items are implicit little endian (PS3.5 6.2.2).
+    """
+    if dictionary_vr(token.tag) not in {"UN", "SQ"} or not 0 < token.length <= _LONGEST_HIDDEN_SEQUENCE:
+        return None
+    value = b"".join(little_endian(elements, token))
+    if not value.startswith(_FIRST_ITEM):
+        return None
+    tag = token.tag
+    wrapped = struct.pack("<HHI", tag >> 16, tag & 0xFFFF, UNDEFINED) + value + _SEQUENCE_END
+    try:
+        tops = [found.kind for found in Elements(io.BytesIO(wrapped), IMPLICIT_LITTLE_ENDIAN) if found.depth == 0]
+    except BadDataSet:
+        return None
+    return wrapped if tops.count(Kind.SEQUENCE_END) == 1 and tops[-1] is Kind.SEQUENCE_END else None

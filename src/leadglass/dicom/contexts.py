@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from leadglass.dicom import extended
+from leadglass.dicom.extended import QueryOptions, RetrieveOptions
 from leadglass.dicom.pdu import MAX_CONTEXTS, AssociateAccept, AssociateRequest, ContextOutcome, ContextResult, ProposedContext, check_title
 from leadglass.dicom.uid import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Uid
-from leadglass.dicom.user_information import RoleSelection, UserIdentity, UserInformation
+from leadglass.dicom.user_information import AsyncWindow, ExtendedNegotiation, RoleSelection, UserIdentity, UserInformation
 from leadglass.errors import BadPdu
 
 IMPLICIT_LITTLE_ENDIAN = Uid("1.2.840.10008.1.2")
@@ -37,6 +39,8 @@ class Offer:
     as_scp: bool = True
     as_scu: bool = False
     by_our_order: bool = False
+    stores: bool = False
+    """It is a Storage SOP class: extended negotiation for it is that of PS3.4 B.3.1.4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,25 @@ class Negotiated:
     results: tuple[ContextResult, ...]
     contexts: tuple[Context, ...]
     roles: tuple[RoleSelection, ...]
+    extended: tuple[ExtendedNegotiation, ...] = ()
+    async_window: AsyncWindow | None = None
+
+    def information(self, sop_class: Uid) -> bytes:
+        """The application information that was agreed for a SOP class; empty where nothing was negotiated."""
+        return extended.find_information(self.extended, sop_class)
+
+    def query_options(self, sop_class: Uid) -> QueryOptions:
+        """What was agreed for C-FIND on this association."""
+        return QueryOptions.decode(self.information(sop_class))
+
+    def retrieve_options(self, sop_class: Uid) -> RetrieveOptions:
+        """What was agreed for C-MOVE or C-GET on this association."""
+        return RetrieveOptions.decode(self.information(sop_class))
+
+
+ONE_AT_A_TIME = AsyncWindow(1, 1)
+"""Requests are answered in the order in which they come. With more outstanding, a C-GET's sub-operations would wait for answers that
+lie behind data sets which nobody reads before it ends."""
 
 
 def negotiate(request: AssociateRequest, offer_for: Callable[[Uid], Offer | None]) -> Negotiated:
@@ -56,6 +79,7 @@ def negotiate(request: AssociateRequest, offer_for: Callable[[Uid], Offer | None
     proposed_roles = {role.sop_class: role for role in request.user.roles}
     results: list[ContextResult] = []
     contexts: list[Context] = []
+    served: dict[Uid, Offer] = {}
     roles: dict[Uid, RoleSelection] = {}
     for proposed in request.contexts:
         offer = offer_for(proposed.abstract_syntax)
@@ -75,8 +99,21 @@ def negotiate(request: AssociateRequest, offer_for: Callable[[Uid], Offer | None
             results.append(ContextResult(proposed.id, ContextOutcome.TRANSFER_SYNTAXES_NOT_SUPPORTED))
             continue
         results.append(ContextResult(proposed.id, ContextOutcome.ACCEPTANCE, syntax))
+        if scu:
+            served[proposed.abstract_syntax] = offer
         contexts.append(Context(proposed.id, proposed.abstract_syntax, syntax, requestor_is_scu=scu, requestor_is_scp=scp))
-    return Negotiated(tuple(results), tuple(contexts), tuple(roles.values()))
+    answers = (
+        extended.answer(asked_for, stores=served[asked_for.sop_class].stores)
+        for asked_for in {each.sop_class: each for each in request.user.extended}.values()
+        if asked_for.sop_class in served
+    )
+    return Negotiated(
+        tuple(results),
+        tuple(contexts),
+        tuple(roles.values()),
+        tuple(each for each in answers if each is not None),
+        None if request.user.async_window is None else ONE_AT_A_TIME,
+    )
 
 
 def _choose(proposed: ProposedContext, offer: Offer) -> Uid | None:

@@ -3,21 +3,75 @@
 A command set says whether a data set follows; `decode` and `encode` carry that beside the command.
 """
 
-import dataclasses
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
+from leadglass.dicom.commands import (
+    RESPONSE_BIT,
+    ActionRequest,
+    ActionResponse,
+    CancelRequest,
+    Command,
+    CommandField,
+    EchoRequest,
+    EchoResponse,
+    EventReportRequest,
+    EventReportResponse,
+    FindRequest,
+    FindResponse,
+    GetRequest,
+    GetResponse,
+    MalformedRequest,
+    MoveRequest,
+    MoveResponse,
+    OtherCommand,
+    Priority,
+    Request,
+    Response,
+    StoreRequest,
+    StoreResponse,
+)
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
 from leadglass.errors import BadMessage, InvalidUid
 
+__all__ = [
+    "MAX_COMMAND",
+    "NO_DATA_SET",
+    "RESPONSE_BIT",
+    "ActionRequest",
+    "ActionResponse",
+    "CancelRequest",
+    "Command",
+    "CommandField",
+    "Decoded",
+    "EchoRequest",
+    "EchoResponse",
+    "EventReportRequest",
+    "EventReportResponse",
+    "FindRequest",
+    "FindResponse",
+    "GetRequest",
+    "GetResponse",
+    "MalformedRequest",
+    "MoveRequest",
+    "MoveResponse",
+    "OtherCommand",
+    "Priority",
+    "Request",
+    "Response",
+    "StoreRequest",
+    "StoreResponse",
+    "decode",
+    "encode",
+    "is_response",
+    "refusal",
+]
+
 MAX_COMMAND = 64 * 1024
 """Bytes of a command set; the standard's longest, an offending-element list aside, is a few hundred."""
 
-RESPONSE_BIT = 0x8000
 NO_DATA_SET = 0x0101
 """Command Data Set Type (0000,0800): any other value says that a data set follows (PS3.7 E.1)."""
 
@@ -31,179 +85,6 @@ _COMMAND_FIELD = 0x0100
 _MESSAGE_ID = 0x0110
 _RESPONDED_TO = 0x0120
 _DATA_SET_TYPE = 0x0800
-
-
-class CommandField(IntEnum):
-    """Command Field (0000,0100) (PS3.7 E.1); a response has `RESPONSE_BIT` besides."""
-
-    C_STORE = 0x0001
-    C_GET = 0x0010
-    C_FIND = 0x0020
-    C_MOVE = 0x0021
-    C_ECHO = 0x0030
-    N_EVENT_REPORT = 0x0100
-    N_GET = 0x0110
-    N_SET = 0x0120
-    N_ACTION = 0x0130
-    N_CREATE = 0x0140
-    N_DELETE = 0x0150
-    C_CANCEL = 0x0FFF
-
-
-class Priority(IntEnum):
-    """Priority (0000,0700)."""
-
-    MEDIUM = 0
-    HIGH = 1
-    LOW = 2
-
-
-@dataclass(frozen=True, slots=True)
-class EchoRequest:
-    """C-ECHO-RQ."""
-
-    message_id: int
-    sop_class: Uid
-    field: ClassVar[int] = CommandField.C_ECHO
-
-
-@dataclass(frozen=True, slots=True)
-class EchoResponse:
-    """C-ECHO-RSP; `message_id` in every response is that of the request."""
-
-    message_id: int
-    status: int
-    sop_class: Uid | None = None
-    field: ClassVar[int] = CommandField.C_ECHO | RESPONSE_BIT
-
-
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
-    """C-STORE-RQ; the originator is there when it is a sub-operation of a C-MOVE."""
-
-    message_id: int
-    sop_class: Uid
-    sop_instance: Uid
-    priority: int = Priority.MEDIUM
-    move_originator: str | None = None
-    move_originator_message_id: int | None = None
-    field: ClassVar[int] = CommandField.C_STORE
-
-
-@dataclass(frozen=True, slots=True)
-class StoreResponse:
-    """C-STORE-RSP."""
-
-    message_id: int
-    status: int
-    sop_class: Uid | None = None
-    sop_instance: Uid | None = None
-    comment: str | None = None
-    field: ClassVar[int] = CommandField.C_STORE | RESPONSE_BIT
-
-
-@dataclass(frozen=True, slots=True)
-class FindRequest:
-    """C-FIND-RQ."""
-
-    message_id: int
-    sop_class: Uid
-    priority: int = Priority.MEDIUM
-    field: ClassVar[int] = CommandField.C_FIND
-
-
-@dataclass(frozen=True, slots=True)
-class FindResponse:
-    """C-FIND-RSP."""
-
-    message_id: int
-    status: int
-    sop_class: Uid | None = None
-    comment: str | None = None
-    field: ClassVar[int] = CommandField.C_FIND | RESPONSE_BIT
-
-
-@dataclass(frozen=True, slots=True)
-class GetRequest:
-    """C-GET-RQ."""
-
-    message_id: int
-    sop_class: Uid
-    priority: int = Priority.MEDIUM
-    field: ClassVar[int] = CommandField.C_GET
-
-
-@dataclass(frozen=True, slots=True)
-class GetResponse:
-    """C-GET-RSP; the counts are of sub-operations, None where the response does not say."""
-
-    message_id: int
-    status: int
-    sop_class: Uid | None = None
-    remaining: int | None = None
-    completed: int | None = None
-    failed: int | None = None
-    warning: int | None = None
-    comment: str | None = None
-    field: ClassVar[int] = CommandField.C_GET | RESPONSE_BIT
-
-
-@dataclass(frozen=True, slots=True)
-class MoveRequest:
-    """C-MOVE-RQ."""
-
-    message_id: int
-    sop_class: Uid
-    destination: str
-    priority: int = Priority.MEDIUM
-    field: ClassVar[int] = CommandField.C_MOVE
-
-
-@dataclass(frozen=True, slots=True)
-class MoveResponse:
-    """C-MOVE-RSP; the counts are of sub-operations, None where the response does not say."""
-
-    message_id: int
-    status: int
-    sop_class: Uid | None = None
-    remaining: int | None = None
-    completed: int | None = None
-    failed: int | None = None
-    warning: int | None = None
-    comment: str | None = None
-    field: ClassVar[int] = CommandField.C_MOVE | RESPONSE_BIT
-
-
-@dataclass(frozen=True, slots=True)
-class CancelRequest:
-    """C-CANCEL-RQ; `message_id` is that of the request to be cancelled, and there is no response to this one."""
-
-    message_id: int
-    field: ClassVar[int] = CommandField.C_CANCEL
-
-
-@dataclass(frozen=True, slots=True)
-class OtherCommand:
-    """A command that has no class here (the N-services, a private field): `values` by element number, as they came."""
-
-    field: int
-    message_id: int
-    values: Mapping[int, bytes] = dataclasses.field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class MalformedRequest:
-    """A request of which so much can be read that it can be refused with `status` instead of an abort."""
-
-    field: int
-    message_id: int
-    status: int
-    why: str
-
-
-Request = EchoRequest | StoreRequest | FindRequest | GetRequest | MoveRequest
-Response = EchoResponse | StoreResponse | FindResponse | GetResponse | MoveResponse
-Command = Request | Response | CancelRequest | OtherCommand | MalformedRequest
 
 
 class Decoded(NamedTuple):
@@ -227,6 +108,7 @@ _RESPONSE = (_Field(0x0002, "sop_class", "UI", required=False), _Field(_RESPONDE
 _STATUS = _Field(0x0900, "status", "US")
 _COMMENT = _Field(0x0902, "comment", "LO", required=False)
 _PRIORITY = _Field(0x0700, "priority", "US", required=False)
+_AFFECTED_INSTANCE = _Field(0x1000, "sop_instance", "UI", required=False)
 _COUNTS = (
     _Field(0x1020, "remaining", "US", required=False),
     _Field(0x1021, "completed", "US", required=False),
@@ -244,13 +126,22 @@ _FIELDS: dict[type[Request | Response | CancelRequest], tuple[_Field, ...]] = {
         _Field(0x1030, "move_originator", "AE", required=False),
         _Field(0x1031, "move_originator_message_id", "US", required=False),
     ),
-    StoreResponse: (*_RESPONSE, _STATUS, _COMMENT, _Field(0x1000, "sop_instance", "UI", required=False)),
+    StoreResponse: (*_RESPONSE, _STATUS, _COMMENT, _AFFECTED_INSTANCE),
     FindRequest: (*_REQUEST, _PRIORITY),
     FindResponse: (*_RESPONSE, _STATUS, _COMMENT),
     GetRequest: (*_REQUEST, _PRIORITY),
     GetResponse: (*_RESPONSE, _STATUS, _COMMENT, *_COUNTS),
     MoveRequest: (*_REQUEST, _Field(0x0600, "destination", "AE"), _PRIORITY),
     MoveResponse: (*_RESPONSE, _STATUS, _COMMENT, *_COUNTS),
+    ActionRequest: (
+        _Field(0x0003, "sop_class", "UI"),
+        _Field(_MESSAGE_ID, "message_id", "US"),
+        _Field(0x1001, "sop_instance", "UI"),
+        _Field(0x1008, "action_type", "US"),
+    ),
+    ActionResponse: (*_RESPONSE, _STATUS, _COMMENT, _AFFECTED_INSTANCE, _Field(0x1008, "action_type", "US", required=False)),
+    EventReportRequest: (*_REQUEST, _Field(0x1000, "sop_instance", "UI"), _Field(0x1002, "event_type", "US")),
+    EventReportResponse: (*_RESPONSE, _STATUS, _COMMENT, _AFFECTED_INSTANCE, _Field(0x1002, "event_type", "US", required=False)),
     CancelRequest: (_Field(_RESPONDED_TO, "message_id", "US"),),
 }
 """Every element of every command, ascending after the first two; encoding, decoding and the tests walk this one table."""

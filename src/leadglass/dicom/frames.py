@@ -71,12 +71,12 @@ class Frames:
                 break
         else:
             raise BadDataSet("the object has no pixel data, so it has no frames")
-        count = _count(header)
+        count = number_of_frames(header.get(_NUMBER_OF_FRAMES, b""))
         if token.kind is Kind.ELEMENT:
             return cls(count, EXPLICIT_LITTLE_ENDIAN, _NativeFrames(elements, token, header, count))
         if is_native(transfer_syntax):
             raise BadDataSet("the pixel data are encapsulated, though the transfer syntax is a native one (PS3.5 A.4)")
-        return cls(count, Uid(transfer_syntax), _EncapsulatedFrames(elements, token, extended, count, rle=transfer_syntax == _RLE))
+        return cls(count, Uid(transfer_syntax), encapsulated_frames(elements, token, extended, count, transfer_syntax))
 
     def read(self, number: int) -> Iterator[bytes]:
         """Frame `number`, in pieces; BadQuery if there is no such frame."""
@@ -85,8 +85,14 @@ class Frames:
         return self._reader.read(number - 1)
 
 
-def _count(header: dict[int, bytes]) -> int:
-    text = header.get(_NUMBER_OF_FRAMES, b"").strip(b"\0 ")
+def encapsulated_frames(elements: Elements, pixels: Token, extended: Token | None, count: int, transfer_syntax: str) -> FrameReader:
+    """The frames of the fragments that begin with the token `pixels`, at the top level or in an item; BadDataSet as `Frames.locate`."""
+    return _EncapsulatedFrames(elements, pixels, extended, count, rle=transfer_syntax == _RLE)
+
+
+def number_of_frames(text: bytes) -> int:
+    """The value of Number of Frames (0028,0008), 1 where it is empty; BadDataSet if it is no number."""
+    text = text.strip(b"\0 ")
     if not text:
         return 1
     if not text.isdigit() or len(text) > 9:

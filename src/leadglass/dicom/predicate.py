@@ -74,6 +74,22 @@ class StudyPredicate:
             return EVERY_STUDY
         return StudyPredicate(tuple(dict.fromkeys(self.any_of + other.any_of)))
 
+    def __and__(self, other: Self) -> "StudyPredicate":
+        """The studies that both admit.
+
+        >>> ct = StudyPredicate(((Condition("Modality", frozenset({"CT"})),),))
+        >>> north = StudyPredicate(((Condition("StationName", frozenset({"N"})),),))
+        >>> [(ct & north).admits(each) for each in ({"Modality": "CT", "StationName": "N"}, {"Modality": "CT"}, {"StationName": "N"})]
+        [True, False, False]
+        >>> (ct & EVERY_STUDY) == ct, (ct & NO_STUDY) == NO_STUDY
+        (True, True)
+        """
+        if self.everything:
+            return StudyPredicate(other.any_of, other.everything)
+        if other.everything:
+            return self
+        return StudyPredicate(tuple(dict.fromkeys(tuple(dict.fromkeys(one + two)) for one in self.any_of for two in other.any_of)))
+
     def admits(self, values: Mapping[str, str]) -> bool:
         """Whether one object with these header values (keyword to text) lies in a study that is admitted, judged by that object alone."""
         if self.everything:

@@ -1,8 +1,13 @@
 """The SOP classes and transfer syntaxes that leadglass knows by name (PS3.4 annexes B and C, PS3.6 annex A)."""
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
 from pydicom._uid_dict import UID_dictionary
 
+from leadglass.dicom.levels import Root
 from leadglass.dicom.uid import Uid
+from leadglass.errors import ConfigurationError
 
 VERIFICATION = Uid("1.2.840.10008.1.1")
 
@@ -17,6 +22,20 @@ FIND = frozenset({PATIENT_ROOT_FIND, STUDY_ROOT_FIND})
 GET = frozenset({PATIENT_ROOT_GET, STUDY_ROOT_GET})
 MOVE = frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE})
 
+DICOM_ROOT = "1.2.840.10008."
+
+ROOT_OF: Mapping[Uid, Root] = MappingProxyType(
+    {
+        **dict.fromkeys((PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET), Root.PATIENT),
+        **dict.fromkeys((STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET), Root.STUDY),
+    }
+)
+"""The information model of each query and retrieve class."""
+
+STORAGE_COMMITMENT = Uid("1.2.840.10008.1.20.1")
+STORAGE_COMMITMENT_INSTANCE = Uid("1.2.840.10008.1.20.1.1")
+"""The push model's class and its well-known instance (PS3.4 J.3)."""
+
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 _STORAGE_ELSEWHERE = frozenset(
     {
@@ -26,6 +45,22 @@ _STORAGE_ELSEWHERE = frozenset(
     }
 )
 """The classes of PS3.4 B.5 whose UID does not begin as the others do."""
+_STORAGE_SINCE = {
+    "1.2.840.10008.5.1.4.1.1.9.100.1": "Waveform Presentation State Storage",
+    "1.2.840.10008.5.1.4.1.1.9.100.2": "Waveform Acquisition Presentation State Storage",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.66.8": "Height Map Segmentation Storage",
+}
+"""The classes of PS3.4 B.5 that came after pydicom's list of UIDs."""
+_OF_NO_PATIENT = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.200.1",  # CT Defined Procedure Protocol Storage
+        "1.2.840.10008.5.1.4.1.1.200.3",  # Protocol Approval Storage
+        "1.2.840.10008.5.1.4.1.1.200.7",  # XA Defined Procedure Protocol Storage
+        "1.2.840.10008.5.1.4.1.1.201.1",  # Inventory Storage
+    }
+)
+"""Of PS3.4 annex GG, not B: their objects belong to no study, so there is no place for them here."""
 
 
 def _of_type(kind: str) -> dict[str, str]:
@@ -34,11 +69,28 @@ def _of_type(kind: str) -> dict[str, str]:
 
 STORAGE: dict[Uid, str] = {
     Uid(uid): name
-    for uid, name in _of_type("SOP Class").items()
+    for uid, name in (_STORAGE_SINCE | _of_type("SOP Class")).items()
     # Below that root are also a few query and inventory services.
-    if uid in _STORAGE_ELSEWHERE or (uid.startswith(_STORAGE_ROOT) and "Storage" in name)
+    if uid not in _OF_NO_PATIENT and (uid in _STORAGE_ELSEWHERE or (uid.startswith(_STORAGE_ROOT) and "Storage" in name))
 }
 """Every Storage SOP class of PS3.4 B.5, the retired ones too, with its name."""
+
+
+def storage_with(additional: Iterable[str]) -> frozenset[Uid]:
+    """Every Storage SOP class, these private or retired ones too; ConfigurationError for what cannot be one."""
+    added = [Uid(text) for text in additional]
+    for uid in added:
+        if uid in STORAGE:
+            raise ConfigurationError(f"{uid} is {STORAGE[uid]}, which is stored already; leave it out")
+        name, kind, _, retired, *_ = UID_dictionary.get(uid, ("", "", "", ""))
+        if retired and kind == "SOP Class" and "Image Storage" in name:
+            continue
+        if name:
+            raise ConfigurationError(f"{uid} is {name} ({kind}), which is no Storage SOP class")
+        if uid.startswith(DICOM_ROOT):
+            raise ConfigurationError(f"{uid} is in no edition of PS3.6 that this leadglass knows; a private SOP class has its owner's root")
+    return frozenset(STORAGE).union(added)
+
 
 TRANSFER_SYNTAXES: frozenset[Uid] = frozenset(
     Uid(uid)

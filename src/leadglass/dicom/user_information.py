@@ -1,4 +1,7 @@
-"""The user information of an A-ASSOCIATE PDU: what the two sides tell each other about themselves (PS3.7 D.3.3, PS3.8 D)."""
+"""The user information of an A-ASSOCIATE PDU: what the two sides tell each other about themselves (PS3.7 D.3.3, PS3.8 D).
+
+What the service class application information of an extended negotiation means is in `extended`.
+"""
 
 import struct
 from dataclasses import dataclass, field
@@ -10,6 +13,9 @@ from leadglass.errors import BadPdu
 
 MAX_ITEMS = 1024
 """More than a peer can need: one role and one extended negotiation for each of 128 contexts, and a handful besides."""
+
+MAX_RELATED = 64
+"""SOP classes of which another is a special case; real ones name one or two."""
 
 MAX_IDENTITY = 16 * 1024
 """A JWT or SAML assertion is a few kB."""
@@ -28,8 +34,19 @@ class ItemType(IntEnum):
     ROLE_SELECTION = 0x54
     IMPLEMENTATION_VERSION_NAME = 0x55
     EXTENDED_NEGOTIATION = 0x56
+    COMMON_EXTENDED_NEGOTIATION = 0x57
     USER_IDENTITY = 0x58
     USER_IDENTITY_RESPONSE = 0x59
+
+
+class IdentityKind(IntEnum):
+    """What a user identity holds (PS3.7 Table D.3-14); a kind that is none of these is kept as it came."""
+
+    USERNAME = 1
+    USERNAME_AND_PASSCODE = 2
+    KERBEROS = 3
+    SAML = 4
+    JWT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +72,15 @@ class ExtendedNegotiation:
 
     sop_class: Uid
     information: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommonExtendedNegotiation:
+    """Which service a SOP class belongs to, and which others it is a special case of (PS3.7 D.3.3.6); it is never answered."""
+
+    sop_class: Uid
+    service_class: Uid
+    related: tuple[Uid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +114,7 @@ class UserInformation:
     async_window: AsyncWindow | None = None
     roles: tuple[RoleSelection, ...] = ()
     extended: tuple[ExtendedNegotiation, ...] = ()
+    common: tuple[CommonExtendedNegotiation, ...] = ()
     identity: UserIdentity | None = None
     identity_response: bytes | None = field(default=None, repr=False)
     unknown: tuple[UnknownItem, ...] = ()
@@ -108,6 +135,7 @@ class UserInformation:
         parts.extend(
             items.item(ItemType.EXTENDED_NEGOTIATION, _counted(each.sop_class.encode("ascii")) + each.information) for each in self.extended
         )
+        parts.extend(_encode_common(each) for each in self.common)
         if self.identity is not None:
             parts.append(_encode_identity(self.identity))
         if self.identity_response is not None:
@@ -121,6 +149,7 @@ class UserInformation:
         once: dict[int, memoryview] = {}
         roles: list[RoleSelection] = []
         extended: list[ExtendedNegotiation] = []
+        common: list[CommonExtendedNegotiation] = []
         unknown: list[UnknownItem] = []
         for kind, data in items.split(raw, MAX_ITEMS):
             match kind:
@@ -129,6 +158,8 @@ class UserInformation:
                 case ItemType.EXTENDED_NEGOTIATION:
                     name, information = _take_counted(data)
                     extended.append(ExtendedNegotiation(items.uid(name), bytes(information)))
+                case ItemType.COMMON_EXTENDED_NEGOTIATION:
+                    common.append(_decode_common(data))
                 case _ if kind in ItemType.__members__.values():
                     once[kind] = data
                 case _:
@@ -140,6 +171,7 @@ class UserInformation:
             async_window=_decode_window(once.get(ItemType.ASYNCHRONOUS_OPERATIONS)),
             roles=tuple(roles),
             extended=tuple(extended),
+            common=tuple(common),
             identity=_decode_identity(once.get(ItemType.USER_IDENTITY)),
             identity_response=_decode_identity_response(once.get(ItemType.USER_IDENTITY_RESPONSE)),
             unknown=tuple(unknown),
@@ -191,6 +223,26 @@ def _decode_role(raw: memoryview) -> RoleSelection:
     if len(roles) != 2:
         raise BadPdu("a role selection does not hold its two roles", items.INVALID_PARAMETER)
     return RoleSelection(items.uid(name), scu=roles[0] == 1, scp=roles[1] == 1)
+
+
+def _encode_common(common: CommonExtendedNegotiation) -> bytes:
+    related = b"".join(_counted(each.encode("ascii")) for each in common.related)
+    names = _counted(common.sop_class.encode("ascii")) + _counted(common.service_class.encode("ascii"))
+    return items.item(ItemType.COMMON_EXTENDED_NEGOTIATION, names + _counted(related))
+
+
+def _decode_common(raw: memoryview) -> CommonExtendedNegotiation:
+    sop_class, rest = _take_counted(raw)
+    service_class, rest = _take_counted(rest)
+    # What follows is of a later version of the sub-item (PS3.7 Table D.3-12).
+    names, _ = _take_counted(rest)
+    related: list[Uid] = []
+    while names:
+        if len(related) == MAX_RELATED:
+            raise BadPdu(f"a SOP class is a special case of more than {MAX_RELATED} others", items.INVALID_PARAMETER)
+        name, names = _take_counted(names)
+        related.append(items.uid(name))
+    return CommonExtendedNegotiation(items.uid(sop_class), items.uid(service_class), tuple(related))
 
 
 def _encode_identity(identity: UserIdentity) -> bytes:

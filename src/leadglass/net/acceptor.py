@@ -5,7 +5,6 @@ There is no service without a decision: the coroutine that serves an association
 
 import asyncio
 import inspect
-import logging
 import os
 import socket
 import ssl
@@ -29,6 +28,8 @@ from leadglass.net.link import Link
 from leadglass.net.places import Callers, Shares, Turns, neighbourhood
 from leadglass.net.secure import SecureTransport
 from leadglass.net.streams import Message
+from leadglass.net.tally import Tally
+from leadglass.net.tls import sent_chain
 
 _BACKLOG = 1024
 """Connections that the system keeps for us: in one turn of the event loop more may come than usual limits of 128 hold."""
@@ -41,7 +42,6 @@ _HANDSHAKE_THREADS = max(1, (os.cpu_count() or 1) // 2)
 
 _DECISIONS_AT_ONCE = 8
 _PAUSE_AFTER_FAILED_ACCEPT = 0.1
-_SECONDS_BETWEEN_REPORTS = 60.0
 
 
 class Reject(IntEnum):
@@ -52,6 +52,8 @@ class Reject(IntEnum):
     CALLING_TITLE_NOT_RECOGNIZED = 0x010103
     CALLED_TITLE_NOT_RECOGNIZED = 0x010107
     PROTOCOL_VERSION_NOT_SUPPORTED = 0x010202
+    USER_IDENTITY_REFUSED = 0x010201
+    """By the service provider (ACSE), no reason given: so PS3.7 D.3.3.7 has it."""
     LOCAL_LIMIT_EXCEEDED = 0x020302
 
     @property
@@ -62,11 +64,15 @@ class Reject(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """Where a connection comes from; `certificate` (DER) is the client's, verified against the trusted ones, None without."""
+    """Where a connection comes from; `certificate` (DER) is the client's, verified against the trusted ones, None without.
+
+    `chain` is what else it sent: certificates of CAs, DER, unverified.
+    """
 
     address: str
     port: int
     certificate: bytes | None
+    chain: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class ServerAssociation(Link):
     def __init__(self, limits: Limits) -> None:
         super().__init__(Association(max_pdu=limits.max_pdu), limits)
         self.peer = PeerInfo("", 0, None)
+        self.negotiated = Negotiated((), (), ())
         self._last: Message | None = None
 
     @property
@@ -120,43 +127,6 @@ class ServerAssociation(Link):
         return self.machine.request
 
 
-class _Tally:
-    """Tells of what happens to many: the first at once, those of each minute after it together."""
-
-    def __init__(self, event: str) -> None:
-        self._event = event
-        self._count = 0
-        self._errno: int | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def count(self, problem: OSError | None = None) -> None:
-        """One more."""
-        self._count += 1
-        self._errno = None if problem is None else problem.errno
-        if self._timer is None:
-            self._tell()
-
-    def close(self) -> None:
-        """Tell of those that nobody was told of yet."""
-        self._tell()
-        self._stop_timer()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _tell(self) -> None:
-        self._stop_timer()
-        if self._count:
-            if self._errno is None:
-                logs.event(logging.WARNING, self._event, count=self._count)
-            else:
-                logs.event(logging.WARNING, self._event, count=self._count, errno=self._errno)
-            self._count = 0
-            self._timer = asyncio.get_running_loop().call_later(_SECONDS_BETWEEN_REPORTS, self._tell)
-
-
 class Acceptor:
     """A listening door; made by `serve`."""
 
@@ -173,8 +143,8 @@ class Acceptor:
         self._handshake_threads = ThreadPoolExecutor(_HANDSHAKE_THREADS, thread_name_prefix="handshake")
         self._decisions = Turns(_DECISIONS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._not_accepted = _Tally("connections could not be accepted")
-        self._no_place = _Tally("connections had no place")
+        self._not_accepted = Tally("connections could not be accepted")
+        self._no_place = Tally("connections had no place")
         self._stopping = False
         self._pausing: asyncio.TimerHandle | None = None
         self._listen()
@@ -184,6 +154,10 @@ class Acceptor:
         """Host and port on which it listens."""
         host, port, *_ = self._listener.getsockname()
         return host, port
+
+    def use(self, tls: ssl.SSLContext) -> None:
+        """Make the handshakes to come with this context; the door speaks TLS already."""
+        self._tls = tls
 
     async def close(self) -> None:
         """Stop listening, abort what is under way, and return when all of it has ended."""
@@ -326,6 +300,7 @@ class Acceptor:
         self._shares.take(whose, request.calling)
         self.associations.add(association)
         try:
+            association.negotiated = accept.negotiated
             association.machine.accept(_answer(request, accept, self._limits), accept.negotiated.contexts)
             association.flush()
             await accept.serve(association)
@@ -377,7 +352,9 @@ def _answer(request: AssociateRequest, decision: Accept, limits: Limits) -> Asso
             maximum_length=limits.max_pdu,
             implementation_class_uid=IMPLEMENTATION_CLASS_UID,
             implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+            async_window=decision.negotiated.async_window,
             roles=decision.negotiated.roles,
+            extended=decision.negotiated.extended,
             identity_response=decision.identity_response,
         ),
     )
@@ -387,4 +364,4 @@ def _peer_info(transport: asyncio.BaseTransport, address: str, port: int) -> Pee
     tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     if tls is None:
         return PeerInfo(address, port, None)
-    return PeerInfo(address, port, tls.getpeercert(binary_form=True))
+    return PeerInfo(address, port, tls.getpeercert(binary_form=True), sent_chain(tls))

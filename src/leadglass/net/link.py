@@ -3,8 +3,8 @@
 What comes is judged where it arrives, without a task switch; only whole messages and fragments of data sets wait for their reader.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 
 from leadglass.dicom import dimse
 from leadglass.dicom.association import (
@@ -20,7 +20,16 @@ from leadglass.dicom.association import (
     RequestArrived,
 )
 from leadglass.dicom.contexts import Context
-from leadglass.dicom.dimse import Command, FindRequest, GetRequest, MoveRequest, StoreRequest, StoreResponse
+from leadglass.dicom.dimse import (
+    Command,
+    EventReportRequest,
+    EventReportResponse,
+    FindRequest,
+    GetRequest,
+    MoveRequest,
+    StoreRequest,
+    StoreResponse,
+)
 from leadglass.dicom.messages import DataArrived, MessageStarted
 from leadglass.dicom.status import Status, StatusKind, kind_of
 from leadglass.dicom.uid import Uid
@@ -33,7 +42,7 @@ Data = bytes | Iterable[bytes] | AsyncIterable[bytes]
 
 _LAST_MESSAGE_ID = 0xFFFF
 _CANCELLABLE = (FindRequest, GetRequest, MoveRequest)
-_WITH_SOP_CLASS = (dimse.EchoRequest, StoreRequest, *_CANCELLABLE)
+_WITH_SOP_CLASS = (dimse.EchoRequest, StoreRequest, *_CANCELLABLE, dimse.ActionRequest, dimse.EventReportRequest)
 
 
 class Link(Connection):
@@ -47,6 +56,7 @@ class Link(Connection):
         self._expected: dict[int, Inbox] = {}
         self._serving: set[int] = set()
         self._cancelled: set[int] = set()
+        self._stops: dict[int, Callable[[], None]] = {}
         self._filling: tuple[Inbox, Message] | None = None
         self._stream: DataSetStream | None = None
         self._message_id = 0
@@ -65,6 +75,20 @@ class Link(Connection):
     def cancelled(self, message_id: int) -> bool:
         """The peer asked by C-CANCEL that this request of its be ended."""
         return message_id in self._cancelled
+
+    @contextmanager
+    def interrupting(self, message_id: int, stop: Callable[[], None]) -> Iterator[None]:
+        """While this lasts, `stop` is called when the peer cancels this request of its, and when the association fails."""
+        self._stops[message_id] = stop
+        try:
+            yield
+        finally:
+            del self._stops[message_id]
+
+    def fail(self, failure: Failure) -> None:
+        super().fail(failure)
+        for stop in tuple(self._stops.values()):
+            stop()
 
     def new_message_id(self) -> int:
         """An id that no request of ours under way has."""
@@ -112,6 +136,21 @@ class Link(Connection):
         if not isinstance(answer.command, StoreResponse):
             raise self.break_off(Misbehaved("a C-STORE was answered by another response"))
         return answer.command
+
+    async def report(self, context: Context, sop_instance: Uid, event_type: int, data: bytes) -> int:
+        """N-EVENT-REPORT to the peer (PS3.7 10.1.1); the status of its answer."""
+        request = EventReportRequest(self.new_message_id(), context.abstract_syntax, sop_instance, event_type)
+        answers = self.expect(request.message_id)
+        try:
+            await self.send(context, request, data)
+            answer = await self.take(answers, "the answer to an N-EVENT-REPORT")
+        finally:
+            self.forget(request.message_id)
+        if answer.data is not None:
+            answer.data.discard()
+        if not isinstance(answer.command, EventReportResponse):
+            raise self.break_off(Misbehaved("an N-EVENT-REPORT was answered by another response"))
+        return answer.command.status
 
     async def send(self, context: Context, command: Command, data: bytes | None = None) -> None:
         """Send a whole message."""
@@ -226,6 +265,8 @@ class Link(Connection):
         if isinstance(command, dimse.CancelRequest):
             if command.message_id in self._serving:
                 self._cancelled.add(command.message_id)
+                if (stop := self._stops.get(command.message_id)) is not None:
+                    stop()
             return None
         if dimse.is_response(command):
             return self._expected.get(command.message_id)

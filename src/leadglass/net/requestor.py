@@ -19,6 +19,7 @@ from leadglass.net.failures import AssociationFailed, Misbehaved, NotReached, Ti
 from leadglass.net.limits import DEFAULT, Limits
 from leadglass.net.link import Link
 from leadglass.net.streams import Message
+from leadglass.net.tls import sent_chain
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 Dial = Callable[[ProtocolFactory], Awaitable[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]]
@@ -167,6 +168,40 @@ def tcp(host: str, port: int, *, tls: ssl.SSLContext | None = None, server_name:
         loop = asyncio.get_running_loop()
         name = (server_name or host) if tls is not None else None
         return await loop.create_connection(factory, host, port, ssl=tls, server_hostname=name)
+
+    return dial
+
+
+class _Unproven(asyncio.Protocol):
+    """Holds a connection, and says nothing on it, until the server's key was looked at."""
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 # asyncio's signature
+        # In DICOM the requestor speaks first; who does not wait for that is none of ours.
+        self.lost = True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # asyncio's signature
+        self.lost = True
+
+
+def proven(host: str, port: int, *, tls: ssl.SSLContext, proves: Callable[[bytes, tuple[bytes, ...]], bool]) -> Dial:
+    """An opener of TLS connections on which nothing is sent before `proves` took the server's certificate and what else it sent (DER)."""
+
+    async def dial(factory: ProtocolFactory) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        transport, unproven = await asyncio.get_running_loop().create_connection(_Unproven, host, port, ssl=tls, server_hostname=host)
+        shown: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        certificate = shown.getpeercert(binary_form=True)
+        if certificate is None or not proves(certificate, sent_chain(shown)):
+            transport.abort()
+            raise AssociationFailed(TlsFailed("the peer showed another certificate than one that is known for it"))
+        if unproven.lost:
+            raise ConnectionResetError
+        protocol = factory()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        return transport, protocol
 
     return dial
 

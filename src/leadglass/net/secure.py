@@ -133,11 +133,8 @@ class SecureTransport(asyncio.Transport, asyncio.BufferedProtocol):
                 # A thread may be at the handshake: it must not find its buffers moved.
                 self._below.pause_reading()
             self._wake()
-        elif nbytes <= _AT_ONCE:
-            self._incoming.write(_scratch.view[:nbytes])
-            self._deliver()
         else:
-            self._take(bytes(_scratch.view[:nbytes]))
+            self._take(_scratch.view[:nbytes])
 
     def eof_received(self) -> None:
         self._closing = True
@@ -163,14 +160,14 @@ class SecureTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
 
-    def _take(self, ciphertext: bytes) -> None:
+    def _take(self, ciphertext: memoryview) -> None:
         """Decrypt as far as reading is not paused, and keep the rest."""
         at = 0
         while at < len(ciphertext) and not self._paused and not self._closing:
-            self._incoming.write(memoryview(ciphertext)[at : at + _AT_ONCE])
+            self._incoming.write(ciphertext[at : at + _AT_ONCE])
             at += _AT_ONCE
             self._deliver()
-        self._held = ciphertext[at:]
+        self._held = bytes(ciphertext[at:])
 
     def _room(self) -> memoryview:
         return memoryview(self._above.get_buffer(-1))
@@ -250,7 +247,7 @@ class SecureTransport(asyncio.Transport, asyncio.BufferedProtocol):
             return
         self._deliver()
         if self._held and not self._paused:
-            self._take(self._held)
+            self._take(memoryview(self._held))
         self._read_on()
 
     def _read_on(self) -> None:

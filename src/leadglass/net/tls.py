@@ -1,8 +1,10 @@
 """TLS contexts by PS3.15 B.12 (BCP 195): TLS 1.2 with forward secrecy and authenticated ciphers, TLS 1.3 preferred."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _TLS_1_2_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -36,6 +38,40 @@ def server_context(identity: Identity, *, trusted_clients: str | None) -> ssl.SS
     return context
 
 
+class LiveContext:
+    """A listener's context that follows what is trusted: a store can only be added to, so a changed one is another context."""
+
+    def __init__(self, identity: Identity, trusted_clients: Callable[[], str]) -> None:
+        self._identity = identity
+        self._trusted_clients = trusted_clients
+        self._trusted = trusted_clients()
+        self.current = server_context(identity, trusted_clients=self._trusted)
+
+    def follow(self) -> bool:
+        """Make the context anew if other certificates are trusted now; gives whether it is another."""
+        trusted = self._trusted_clients()
+        if trusted == self._trusted:
+            return False
+        self.current = server_context(self._identity, trusted_clients=trusted)
+        self._trusted = trusted
+        return True
+
+    def renew(self) -> None:
+        """Make the context anew: our own certificate is another."""
+        self.current = server_context(self._identity, trusted_clients=self._trusted)
+
+
+def sent_chain(connection: ssl.SSLObject) -> tuple[bytes, ...]:
+    """The certificates (DER) that the other side sent beside its own, unverified; none where this Python cannot say."""
+    public = getattr(connection, "get_unverified_chain", None)
+    if public is not None:
+        return tuple(public()[1:])
+    # Python 3.13 made this public; before, the object behind it has it. Without it a CA's file has to hold its intermediates.
+    inner: Any = getattr(connection, "_sslobj", None)
+    chain = inner.get_unverified_chain() if hasattr(inner, "get_unverified_chain") else None
+    return tuple(ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in (chain or ())[1:])
+
+
 def client_context(*, trusted_servers: str, identity: Identity | None = None, check_hostname: bool = True) -> ssl.SSLContext:
     """A requestor's context: the server must show a certificate that `trusted_servers` (PEM) vouches for."""
     context = _hardened(ssl.PROTOCOL_TLS_CLIENT)
@@ -43,6 +79,15 @@ def client_context(*, trusted_servers: str, identity: Identity | None = None, ch
     trust(context, trusted_servers)
     if identity is not None:
         load(context, identity)
+    return context
+
+
+def unsafe_unless_proven(identity: Identity) -> ssl.SSLContext:
+    """A requestor's context that takes any certificate: for `net.requestor.proven` alone, which looks at the key before a byte is sent."""
+    context = _hardened(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    load(context, identity)
     return context
 
 

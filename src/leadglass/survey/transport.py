@@ -279,7 +279,7 @@ def _certificate(der: bytes | None, judged: Handshake | None) -> Certificate | N
             trusted=trusted,
             name_matches=name_matches,
         )
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return None
 
 

@@ -11,6 +11,7 @@ from leadglass.errors import BadInput, Damaged, KeyUnavailable
 from leadglass.vault.blobs import BlobPlace
 from leadglass.vault.holdings import Holdings
 from leadglass.vault.index import Index
+from leadglass.vault.journal import standings
 from leadglass.vault.rows import Entry
 from leadglass.vault.sql import IMAGE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES, columns, row_values
 from leadglass.vault.upkeep import look_at
@@ -64,20 +65,34 @@ def _check_index_pages(holdings: Holdings) -> Iterator[Problem]:
 
 
 def _check_journal(holdings: Holdings) -> Iterator[Problem]:
-    journaled = set()
+    problems = list(_journal_problems(holdings))
+    # An object may have been put aside, or a conflict settled, between the two looks that are compared.
+    still_there = set(_journal_problems(holdings)) if problems else set()
+    yield from (problem for problem in problems if problem in still_there)
+
+
+def _journal_problems(holdings: Holdings) -> Iterator[Problem]:
+    records = []
+    whole = True
     for number in range(len(holdings.journal)):
         try:
-            journaled.add(holdings.journal.read(number).blob_id)
+            records.append(holdings.journal.read(number))
         except Damaged as error:
+            whole = False
             yield Problem(ProblemKind.JOURNAL, str(error))
     with suppress(Damaged):
-        indexed = {blob_id for (blob_id,) in holdings.index.rows("SELECT blob FROM aside")}
-        for blob_id in sorted(indexed - journaled):
+        journaled = {blob_id: standing.state.value for blob_id, standing in standings(records).items()}
+        indexed = dict(holdings.index.rows("SELECT blob, state FROM conflicts"))
+        for blob_id in sorted(indexed.keys() - journaled.keys()):
             text = f"blob {blob_id.hex()} was put aside, but the journal does not say so; restore it from its copy"
             yield Problem(ProblemKind.JOURNAL, text)
-        for blob_id in sorted(journaled - indexed):
+        for blob_id in sorted(journaled.keys() - indexed.keys()):
             text = f"blob {blob_id.hex()} was put aside, but the index does not say so; run `leadglass index rebuild HOME`"
             yield Problem(ProblemKind.INDEX, text)
+        for blob_id in sorted(blob_id for blob_id in journaled.keys() & indexed.keys() if journaled[blob_id] != indexed[blob_id]):
+            if whole:
+                text = f"blob {blob_id.hex()} is settled otherwise than the index says; run `leadglass index rebuild HOME`"
+                yield Problem(ProblemKind.INDEX, text)
 
 
 def _check_places(holdings: Holdings, sample: float, read_whole: Callable[[], object]) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from leadglass.dicom.content import content_digest
 from leadglass.errors import BadInput, Damaged, KeyUnavailable, NoRoom, StorageFailed
-from leadglass.vault.journal import Conflict, ConflictKind
+from leadglass.vault.journal import Conflict, ConflictKind, Standing, State
 from leadglass.vault.rows import Entry, patient_id_of
 from leadglass.vault.sealedblob import Ending, finish_blob, start_blob, unseal_blob
 from leadglass.vocabulary import StoreResult
@@ -45,9 +45,6 @@ class Deposit:
         self._key_id = b""
         self._size = 0
         self._over = False
-        # Read before the look-up, so that a row written meanwhile is looked for again.
-        self._index_writes = holdings.index.writes
-        self._place = holdings.index.place(header.instance)
         self._twin = self._open_twin()
 
     def write(self, data: Bytes) -> None:
@@ -109,7 +106,7 @@ class Deposit:
         return self._sealing
 
     def _open_twin(self) -> StoredObject | None:
-        place = self._place
+        place = self._holdings.index.place(self._header.instance)
         if place is None:
             return None
         with suppress(Damaged, KeyUnavailable):
@@ -146,7 +143,7 @@ class Deposit:
     def _clash(self) -> tuple[ConflictKind, bytes] | None:
         """Why the object cannot simply be stored, and the blob that was there first; nobody else decides about the same meanwhile."""
         holdings, header = self._holdings, self._header
-        place = self._place or holdings.index.place_added(header.instance, self._index_writes)
+        place = holdings.index.place(header.instance)
         if place is not None:
             return ConflictKind.SAME_INSTANCE, place.blob_id
         study = holdings.index.study(header.study)
@@ -170,17 +167,20 @@ class Deposit:
 
     def _keep_once(self, kind: ConflictKind, first: bytes, ending: Ending, decided: Callable[[StoreResult], object]) -> StoreResult:
         """Put the object aside, unless it equals what is served or was put aside already."""
-        index, instance = self._holdings.index, self._header.instance
-        place = index.place(instance)
-        if place is not None and self._equals(place):
-            decided(StoreResult.ALREADY_THERE)
-            return StoreResult.ALREADY_THERE
+        digest = self._digest()
+        if digest is not None:
+            place = self._holdings.index.place(self._header.instance)
+            if place is not None and self._digest_at(place) == digest:
+                decided(StoreResult.ALREADY_THERE)
+                return StoreResult.ALREADY_THERE
+            if self._is_aside(digest):
+                decided(StoreResult.CONFLICT)
+                return StoreResult.CONFLICT
         decided(StoreResult.CONFLICT)
-        if not any(self._equals(aside) for aside in index.aside(instance)):
-            self._put_aside(kind, first, ending)
+        self._put_aside(kind, first, ending, digest)
         return StoreResult.CONFLICT
 
-    def _put_aside(self, kind: ConflictKind, first: bytes, ending: Ending) -> None:
+    def _put_aside(self, kind: ConflictKind, first: bytes, ending: Ending, digest: bytes | None) -> None:
         holdings = self._holdings
         with holdings.landing():
             place = self._writer.commit()
@@ -190,7 +190,7 @@ class Deposit:
                 holdings.journal.append(conflict)
                 # Durable from here on: should the index refuse, the next start tells it.
                 with suppress(NoRoom, StorageFailed):
-                    holdings.index.put_aside(conflict, place, self._header.instance)
+                    holdings.index.put_aside(Standing(conflict, State.OPEN, 0), place, self._header, digest)
 
             self._index_or_remove(place, note)
 
@@ -202,15 +202,33 @@ class Deposit:
             self._holdings.blobs.remove(place)
             raise
 
-    def _equals(self, place: BlobPlace) -> bool:
-        """Whether the object stored there says the same: by its elements, whatever its transfer syntax and its encoding of lengths."""
+    def _is_aside(self, digest: bytes) -> bool:
+        """Whether an object that says the same is kept aside already; each one there is read at most once, not for every store."""
+        index, instance = self._holdings.index, self._header.instance
+        with index.asides() as asides:
+            unread = asides.unread(instance)
+        for place in unread:
+            theirs = self._digest_at(place)
+            if theirs is not None:
+                with index.asides() as asides:
+                    asides.note_digest(place.blob_id, theirs)
+        with index.asides() as asides:
+            return asides.holds(instance, digest)
+
+    def _digest(self) -> bytes | None:
+        """What this object says: by its elements, whatever its transfer syntax and its encoding of lengths."""
         mine = self._writer.reread()
         try:
             descriptor, _, reader = unseal_blob(self._holdings.keys, mine, self._writer.blob_id)
-            with self._holdings.open_place(place) as stored:
-                theirs = content_digest(stored.reader, stored.descriptor.transfer_syntax)
-                return content_digest(reader, descriptor.transfer_syntax) == theirs
+            return content_digest(reader, descriptor.transfer_syntax)
         except (Damaged, KeyUnavailable, BadInput):
-            return False
+            return None
         finally:
             mine.close()
+
+    def _digest_at(self, place: BlobPlace) -> bytes | None:
+        try:
+            with self._holdings.open_place(place) as stored:
+                return content_digest(stored.reader, stored.descriptor.transfer_syntax)
+        except (Damaged, KeyUnavailable, BadInput):
+            return None

@@ -49,6 +49,7 @@ class _Claims:
         self._index = index
         self._changed = threading.Condition()
         self._taken: set[tuple[str, ...]] = set()
+        self._inside: Counter[str] = Counter()
 
     @contextmanager
     def held(self, header: Header) -> Iterator[None]:
@@ -62,6 +63,25 @@ class _Claims:
             if not series_is_there:
                 mine.add(series)
             self._taken |= mine
+            self._inside[header.study] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= mine
+                self._inside[header.study] -= 1
+                if not self._inside[header.study]:
+                    del self._inside[header.study]
+                self._changed.notify_all()
+
+    @contextmanager
+    def settling(self, instance: str, studies: set[str]) -> Iterator[None]:
+        mine: set[tuple[str, ...]] = {("instance", instance), *(("study", study) for study in studies)}
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken.isdisjoint(mine))
+            self._taken |= mine
+            # Nobody comes in any more; who is in may finish.
+            self._changed.wait_for(lambda: not any(study in self._inside for study in studies))
         try:
             yield
         finally:
@@ -108,6 +128,8 @@ class Holdings:
         self._in_flight: Counter[int] = Counter()
         self._lock = threading.Lock()
         self._committed_ns = 0
+        self.settlements = threading.Lock()
+        """Held by whoever settles a conflict: one at a time."""
         self._complete_before = index.state("shard")
 
     def open_place(self, place: BlobPlace) -> StoredObject:
@@ -131,6 +153,12 @@ class Holdings:
         So the object that makes a study or series, and speaks for it from then on, is the first of it in the order of commits.
         """
         with self._claims.held(header):
+            yield
+
+    @contextmanager
+    def settling(self, instance: Uid, studies: set[Uid]) -> Iterator[None]:
+        """While this lasts, nobody commits this instance, nor anything into these studies: what is served of them may be exchanged."""
+        with self._claims.settling(instance, set(studies)):
             yield
 
     def next_commit(self) -> int:

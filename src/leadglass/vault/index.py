@@ -20,9 +20,10 @@ from leadglass.dicom.predicate import Condition, StudyPredicate
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.errors import Damaged, NoRoom, StorageFailed
+from leadglass.vault.asides import Asides, ConflictRow, Wanted
 from leadglass.vault.blobs import BlobPlace, places_of
-from leadglass.vault.journal import Conflict
-from leadglass.vault.rows import Entry, RowWriter, StudyRow
+from leadglass.vault.journal import Settlement, Standing
+from leadglass.vault.rows import Entry, Exchange, RowWriter, StudyRow
 from leadglass.vault.search import Facts, find_statement, instances_statement
 from leadglass.vault.sql import CONTRADICTIONS, DUMP, SCHEMA, SCHEMA_VERSION
 from leadglass.vocabulary import Level
@@ -111,8 +112,6 @@ class Index:
         self._key = key
         self._lock = threading.RLock()
         self._held: dict[str, Entry] = {}
-        self.writes = 0
-        """How often rows held back were written."""
         self._held_studies: dict[str, KnownStudy] = {}
         self._held_series: set[tuple[str, str]] = set()
         self._idle: list[_Reader] = []
@@ -120,6 +119,7 @@ class Index:
             self._writer = _connect(path, key, cache_kib=_WRITER_CACHE_KIB)
             self._writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
             self._rows = RowWriter(self._writer)
+            self._asides = Asides(self._writer)
         self._latest = self.state("committed")
 
     @classmethod
@@ -130,7 +130,9 @@ class Index:
             connection = _connect(path, key, cache_kib=_READER_CACHE_KIB)
             with connection:
                 connection.execute(SCHEMA)
-                connection.execute("INSERT INTO state VALUES ('schema', ?), ('shard', 0), ('committed', 0)", (SCHEMA_VERSION,))
+                connection.execute(
+                    "INSERT INTO state VALUES ('schema', ?), ('shard', 0), ('committed', 0), ('journal', 0)", (SCHEMA_VERSION,)
+                )
             connection.close()
         return cls(path, key)
 
@@ -163,15 +165,53 @@ class Index:
             if known is None:
                 self._held_studies.setdefault(entry.header.study, KnownStudy(entry.patient_id, entry.key_id, entry.place.blob_id))
 
-    def put_aside(self, conflict: Conflict, place: BlobPlace, instance: Uid) -> None:
-        """Note a blob that is in conflict; no question is answered from it."""
+    def put_aside(self, standing: Standing, place: BlobPlace, header: Header, digest: bytes | None = None) -> None:
+        """Note a blob that is or was in conflict; no question is answered from it."""
         with self._lock, _database_errors():
-            self._rows.put_aside(conflict, place, instance)
+            self._asides.put(standing, place, header.instance, header.study, digest)
+
+    @contextmanager
+    def asides(self) -> Iterator[Asides]:
+        """The table of conflicts, for a moment."""
+        with self._lock, _database_errors():
+            yield self._asides
+
+    def conflicts(self, wanted: Wanted) -> Iterator[ConflictRow]:
+        """What was ever in conflict, by the blobs' ids."""
+        batches = self._asides.rows(wanted)
+        while True:
+            with self._lock, _database_errors():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield from batch
+
+    def settle(self, number: int, settlement: Settlement, exchange: Exchange) -> None:
+        """Make record `number` of the journal true, all of it or nothing; harmless where it is already."""
+        with self._lock, _database_errors():
+            self.flush()
+            try:
+                with self._writer:
+                    self._exchange(settlement, exchange)
+                    self._writer.execute("UPDATE state SET value = ? WHERE name = 'journal'", (number + 1,))
+            except BaseException:
+                self._rows.forget()
+                raise
+            if exchange.coming is not None:
+                self._latest = max(self._latest, exchange.coming.committed_ns)
+
+    def _exchange(self, settlement: Settlement, exchange: Exchange) -> None:
+        if settlement.replaced is not None:
+            self._asides.replace(settlement, self._rows.uids(settlement.replaced))
+            self._rows.take_out(settlement.replaced, exchange.study_heir, exchange.series_heir)
+        self._asides.settle(settlement)
+        if exchange.coming is not None and self._rows.place(exchange.coming.header.instance) is None:
+            self._rows.write([exchange.coming])
 
     def aside(self, instance: Uid) -> list[BlobPlace]:
-        """Where objects of this instance lie that were put aside."""
+        """Where objects of this instance lie that are kept aside."""
         with self._lock, _database_errors():
-            return self._rows.aside(instance)
+            return self._asides.places(instance)
 
     def flush(self) -> None:
         """Write what was held back."""
@@ -179,7 +219,6 @@ class Index:
             if not self._held:
                 return
             with _database_errors():
-                self.writes += 1
                 self._rows.write(tuple(self._held.values()))
             self._held.clear()
             self._held_studies.clear()
@@ -215,14 +254,6 @@ class Index:
         with self._lock, _database_errors():
             held = self._held.get(instance)
             return held.place if held else self._rows.place(instance)
-
-    def place_added(self, instance: Uid, writes: int) -> BlobPlace | None:
-        """As `place`, for an instance that was not there when `writes` was read: the database is asked only if it was written since."""
-        with self._lock:
-            if self.writes != writes:
-                return self.place(instance)
-            held = self._held.get(instance)
-            return held.place if held else None
 
     def find(self, query: Query, predicate: StudyPredicate) -> Generator[dict[str, str], None, None]:
         """The records that match, in the studies admitted, one after the other; keywords to text. Close it, or read it to its end."""
@@ -265,11 +296,11 @@ class Index:
     def blobs_in(self, shard: int) -> set[BlobPlace]:
         """Every place that the index knows in a shard, also of what was put aside."""
         sql = "SELECT shard, blob FROM {} WHERE shard BETWEEN ? AND ?"
-        return {BlobPlace(*row) for table in ("instances", "aside") for row in self.rows(sql.format(table), *places_of(shard))}
+        return {BlobPlace(*row) for table in ("instances", "conflicts") for row in self.rows(sql.format(table), *places_of(shard))}
 
     def last_shard(self) -> int:
         """The highest shard that the index knows of."""
-        sql = "SELECT max(ifnull((SELECT max(shard) FROM instances), 0), ifnull((SELECT max(shard) FROM aside), 0))"
+        sql = "SELECT max(ifnull((SELECT max(shard) FROM instances), 0), ifnull((SELECT max(shard) FROM conflicts), 0))"
         return max(BlobPlace(row[0], b"").shard for row in self.rows(sql))
 
     def holds(self, blob_id: bytes, instance: Uid) -> bool:

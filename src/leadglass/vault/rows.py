@@ -14,7 +14,6 @@ import apsw
 from leadglass.dicom.header import Header
 from leadglass.dicom.uid import Uid
 from leadglass.vault.blobs import BlobPlace
-from leadglass.vault.journal import Conflict
 from leadglass.vault.sql import IMAGE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES, columns, row_values
 
 _Key = TypeVar("_Key")
@@ -48,6 +47,15 @@ class Entry:
         return self.committed_ns, self.place.blob_id
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """What a settlement means for the rows: who speaks in the place of the one who goes, and who comes."""
+
+    study_heir: Entry | None = None
+    series_heir: Entry | None = None
+    coming: Entry | None = None
+
+
 def patient_id_of(header: Header) -> str:
     """The Patient ID as studies are told apart by it; absent is empty."""
     return header.values.get("PatientID", "").strip(" \0")
@@ -75,16 +83,20 @@ def _update(table: str, names: Sequence[str]) -> str:
     return f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608 - our own names
 
 
-_STUDY_NAMES: Final = (*columns(STUDY_ATTRIBUTES), "odd", "first_committed", "first_blob")
+_STUDY_NAMES: Final = (*columns(STUDY_ATTRIBUTES), "odd", "first_committed", "first_blob", "key_id")
 _SERIES_NAMES: Final = (*columns(SERIES_ATTRIBUTES), "odd", "first_committed", "first_blob")
-_INSERT_STUDY: Final = _insert("studies", (*_STUDY_NAMES, "key_id"))
+_INSERT_STUDY: Final = _insert("studies", _STUDY_NAMES)
 _UPDATE_STUDY: Final = _update("studies", _STUDY_NAMES)
 _INSERT_SERIES: Final = _insert("series", (*_SERIES_NAMES, "study_id", "instances"))
 _UPDATE_SERIES: Final = _update("series", _SERIES_NAMES)
 _INSERT_INSTANCE: Final = _insert(
     "instances", ("series_id", *columns(IMAGE_ATTRIBUTES), "number", "transfer_syntax", "size", "received", "shard", "blob")
 )
-_PUT_ASIDE: Final = "INSERT OR REPLACE INTO aside (blob, shard, kind, first_blob, since, SOPInstanceUID) VALUES (?, ?, ?, ?, ?, ?)"
+_WHERE: Final = "SELECT i.id, e.id, e.study_id FROM instances i JOIN series e ON e.id = i.series_id WHERE i.shard = ? AND i.blob = ?"
+_UIDS: Final = (
+    "SELECT i.SOPInstanceUID, s.StudyInstanceUID FROM instances i JOIN series e ON e.id = i.series_id JOIN studies s ON s.id = e.study_id"
+    " WHERE i.shard = ? AND i.blob = ?"
+)
 _LATEST: Final = "UPDATE state SET value = max(value, ?) WHERE name = 'committed'"
 _COUNT: Final = "UPDATE series SET instances = instances + ? WHERE id = ?"
 _ADD_MODALITY: Final = "INSERT OR IGNORE INTO study_modalities SELECT ?, StudyDate_n, id FROM studies WHERE id = ?"
@@ -126,18 +138,41 @@ class RowWriter:
             with self._connection:
                 self._write(entries)
         except BaseException:
-            # What was remembered may name rows that were rolled back.
-            self._studies.clear()
-            self._series.clear()
+            self.forget()
             raise
 
-    def put_aside(self, conflict: Conflict, place: BlobPlace, instance: Uid) -> None:
-        values = (place.blob_id, place.where, conflict.kind.value, conflict.first_blob_id, conflict.since_ns, instance)
-        self._connection.execute(_PUT_ASIDE, values)
+    def uids(self, place: BlobPlace) -> tuple[Uid, Uid] | None:
+        """The SOP Instance UID and the Study Instance UID of what is served from there."""
+        row = self._connection.execute(_UIDS, tuple(place)).fetchone()
+        return None if row is None else (Uid(row[0]), Uid(row[1]))
 
-    def aside(self, instance: Uid) -> list[BlobPlace]:
-        """Where objects of this instance lie that were put aside."""
-        return [BlobPlace(*row) for row in self._connection.execute("SELECT shard, blob FROM aside WHERE SOPInstanceUID = ?", (instance,))]
+    def take_out(self, place: BlobPlace, study_heir: Entry | None, series_heir: Entry | None) -> None:
+        """Serve this blob no more; whoever spoke through it, its heir speaks for. To be called within a transaction."""
+        row = self._connection.execute(_WHERE, tuple(place)).fetchone()
+        if row is None:
+            return
+        instance_id, series_id, study_id = row
+        self.forget()
+        self._connection.execute("DELETE FROM instances WHERE id = ?", (instance_id,))
+        self._connection.execute(_COUNT, (-1, series_id))
+        if self._connection.execute("SELECT instances FROM series WHERE id = ?", (series_id,)).get == 0:
+            self._connection.execute("DELETE FROM series WHERE id = ?", (series_id,))
+        elif series_heir is not None:
+            odd, values = row_values(SERIES_ATTRIBUTES, series_heir.header.values)
+            self._connection.execute(_UPDATE_SERIES, (*values, odd, *series_heir.precedence, series_id))
+        if self._connection.execute("SELECT 1 FROM series WHERE study_id = ? LIMIT 1", (study_id,)).fetchone() is None:
+            self._connection.execute("DELETE FROM study_modalities WHERE study_id = ?", (study_id,))
+            self._connection.execute("DELETE FROM studies WHERE id = ?", (study_id,))
+            return
+        if study_heir is not None:
+            odd, values = row_values(STUDY_ATTRIBUTES, study_heir.header.values)
+            self._connection.execute(_UPDATE_STUDY, (*values, odd, *study_heir.precedence, study_heir.key_id, study_id))
+        self._modalities_again(study_id)
+
+    def forget(self) -> None:
+        """Drop what is remembered: it may name rows that were rolled back, or are to be changed past it."""
+        self._studies.clear()
+        self._series.clear()
 
     def _write(self, entries: Sequence[Entry]) -> None:
         added: Counter[int] = Counter()
@@ -157,13 +192,13 @@ class RowWriter:
         if known is not None and known.first <= entry.precedence:
             return known
         odd, values = row_values(STUDY_ATTRIBUTES, entry.header.values)
-        fields = (*values, odd, *entry.precedence)
+        fields = (*values, odd, *entry.precedence, entry.key_id)
         if known is None:
-            self._connection.execute(_INSERT_STUDY, (*fields, entry.key_id))
+            self._connection.execute(_INSERT_STUDY, fields)
             row = StudyRow(self._connection.last_insert_rowid(), entry.patient_id, entry.key_id, entry.precedence)
         else:
             self._connection.execute(_UPDATE_STUDY, (*fields, known.id))
-            row = known._replace(first=entry.precedence)
+            row = known._replace(first=entry.precedence, key_id=entry.key_id)
             self._modalities_again(row.id)
         _remember(self._studies, entry.header.study, row)
         return row

@@ -13,7 +13,7 @@ from leadglass.dicom.attributes import INDEXED, Attribute
 from leadglass.dicom.matching import name_groups, normalise
 from leadglass.vocabulary import Level
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 STUDY_ATTRIBUTES: Final = INDEXED[Level.PATIENT] + INDEXED[Level.STUDY]
 SERIES_ATTRIBUTES: Final = INDEXED[Level.SERIES]
@@ -94,13 +94,18 @@ CREATE UNIQUE INDEX instances_by_uid ON instances (SOPInstanceUID);
 CREATE INDEX instances_in_series ON instances (series_id, number);
 CREATE INDEX instances_by_shard ON instances (shard, blob);
 
-CREATE TABLE aside (blob BLOB PRIMARY KEY, shard INTEGER NOT NULL, kind TEXT NOT NULL, first_blob BLOB NOT NULL, since INTEGER NOT NULL,
-  SOPInstanceUID TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX aside_by_uid ON aside (SOPInstanceUID);
+CREATE TABLE conflicts (blob BLOB PRIMARY KEY, shard INTEGER NOT NULL, kind TEXT NOT NULL, first_blob BLOB NOT NULL, since INTEGER NOT NULL,
+  SOPInstanceUID TEXT NOT NULL, StudyInstanceUID TEXT NOT NULL, state TEXT NOT NULL, settled INTEGER NOT NULL, digest BLOB) WITHOUT ROWID;
+CREATE INDEX conflicts_by_uid ON conflicts (SOPInstanceUID, digest);
+CREATE INDEX conflicts_by_study ON conflicts (StudyInstanceUID);
+CREATE INDEX open_conflicts ON conflicts (since) WHERE state = 'open';
+CREATE INDEX conflicts_by_shard ON conflicts (shard);
 """
-"""`shard` is `BlobPlace.where`: the shard and the place in its pack.
+"""Blobs put aside are in `conflicts` alone, unless their state is `accepted`: no search or retrieval reads that table.
 
-Blobs put aside as conflicts are in `aside` alone: no search or retrieval reads that table."""
+`digest` is `dicom.content.content_digest` of the blob, or NULL until it was needed; whoever changes that function changes the version.
+"""
+"""`shard` is `BlobPlace.where`: the shard and the place in its pack."""
 
 CONTRADICTIONS: Final = {
     "a series does not count its instances": (
@@ -110,7 +115,9 @@ CONTRADICTIONS: Final = {
     "a study's date is not the one of its modalities": (
         "SELECT s.id FROM study_modalities m LEFT JOIN studies s ON s.id = m.study_id WHERE s.StudyDate_n IS NOT m.StudyDate_n"
     ),
-    "something is both served and put aside": "SELECT a.blob FROM aside a JOIN instances i ON i.shard = a.shard AND i.blob = a.blob",
+    "something is both served and put aside": (
+        "SELECT a.blob FROM conflicts a JOIN instances i ON i.shard = a.shard AND i.blob = a.blob WHERE a.state != 'accepted'"
+    ),
 }
 """What must never have a row."""
 
@@ -141,6 +148,8 @@ DUMP: Final = {
         f"{_SERIES} JOIN instances i ON i.series_id = e.id",
         "i.SOPInstanceUID",
     ),
-    "aside": "SELECT shard, blob, kind, first_blob, since, SOPInstanceUID FROM aside ORDER BY blob",
+    "conflicts": (
+        "SELECT shard, blob, kind, first_blob, since, SOPInstanceUID, StudyInstanceUID, state, settled FROM conflicts ORDER BY blob"
+    ),
 }
 """Every table in an order of its own content, without SQLite's row numbers."""

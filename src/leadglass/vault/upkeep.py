@@ -13,7 +13,7 @@ from leadglass.seal.chunked import UnsealingReader
 from leadglass.vault.blobs import BlobPlace, BlobStore
 from leadglass.vault.holdings import Holdings
 from leadglass.vault.index import Index
-from leadglass.vault.journal import Conflict, ConflictKind, Journal
+from leadglass.vault.journal import Conflict, ConflictKind, Journal, Standing, State, standings
 from leadglass.vault.keys import Keys
 from leadglass.vault.rows import Entry
 from leadglass.vault.sealedblob import read_clear_header, unseal_blob
@@ -62,12 +62,12 @@ def admit_unknown(holdings: Holdings) -> int:
     """
     index, blobs = holdings.index, holdings.blobs
     count = 0
-    journaled: dict[bytes, Conflict] | None = None
+    journaled: dict[bytes, Standing] | None = None
     for shard in range(index.state("shard"), blobs.shard + 1):
         known = index.blobs_in(shard)
         unknown = [place for place in blobs.places_in(shard) if place not in known]
         if unknown and journaled is None:
-            journaled = {conflict.blob_id: conflict for conflict in holdings.journal}
+            journaled = standings(holdings.journal)
         for found in _in_order(holdings.keys, blobs, unknown, drop_torn=True):
             _admit(index, holdings.journal, journaled or {}, found)
             count += 1
@@ -80,7 +80,8 @@ def rebuild(path: Path, keys: Keys, blobs: BlobStore, journal: Journal, progress
     fresh = path.with_name(path.name + ".new")
     _remove(fresh)
     index = Index.create(fresh, keys.named("index"))
-    journaled = {conflict.blob_id: conflict for conflict in journal}
+    index.set_state("journal", len(journal))
+    journaled = standings(journal)
     count = 0
     for shard in range(blobs.shard + 1):
         index.set_state("shard", shard)
@@ -114,19 +115,20 @@ def _in_order(keys: Keys, blobs: BlobStore, places: list[BlobPlace], *, drop_tor
     return sorted(found, key=lambda one: one.entry.precedence)
 
 
-def _admit(index: Index, journal: Journal, journaled: dict[bytes, Conflict], found: Found) -> None:
+def _admit(index: Index, journal: Journal, journaled: dict[bytes, Standing], found: Found) -> None:
     entry = found.entry
     if index.holds(entry.place.blob_id, entry.header.instance):
         logs.warn("a blob lies in two places; `leadglass check` names the one that is too much")
         return
-    conflict = journaled.get(entry.place.blob_id)
-    if conflict is None and (conflict := _conflict(index, found)) is not None:
+    standing = journaled.get(entry.place.blob_id)
+    if standing is None and (conflict := _conflict(index, found)) is not None:
         # The stop came between the blob and its record: whoever was there first still is.
         journal.append(conflict)
-    if conflict is None:
+        standing = Standing(conflict, State.OPEN, 0)
+    if standing is not None:
+        index.put_aside(standing, entry.place, entry.header)
+    if standing is None or standing.state is State.ACCEPTED:
         index.add(entry)
-    else:
-        index.put_aside(conflict, entry.place, entry.header.instance)
 
 
 def _conflict(index: Index, found: Found) -> Conflict | None:

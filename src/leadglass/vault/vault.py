@@ -16,7 +16,10 @@ from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.durable import make_folder
 from leadglass.errors import Damaged
+from leadglass.vault.asides import ConflictRow, Wanted
+from leadglass.vault.blobs import BlobPlace
 from leadglass.vault.check import Problem, check
+from leadglass.vault.contenders import Contender, admits, contenders, counterpart
 from leadglass.vault.deposit import Deposit
 from leadglass.vault.folder import PACKED, FolderBlobs
 from leadglass.vault.holdings import Holdings, StoredObject
@@ -25,6 +28,7 @@ from leadglass.vault.journal import Conflict, Journal
 from leadglass.vault.keys import Keys
 from leadglass.vault.room import Room
 from leadglass.vault.sealedblob import Descriptor
+from leadglass.vault.settling import accept, catch_up, reject
 from leadglass.vault.upkeep import admit_unknown, rebuild
 
 
@@ -70,7 +74,11 @@ class Vault:
         blobs = FolderBlobs(home / "blobs", Room(home, reserve_bytes), packed=packed)
         blobs.sweep()
         vault = cls(home, Holdings(keys, blobs, Index.open(_index_path(home), keys.named("index")), journal))
-        vault.reconcile()
+        try:
+            vault.reconcile()
+        except BaseException:
+            vault.close()
+            raise
         return vault
 
     @staticmethod
@@ -112,13 +120,48 @@ class Vault:
             raise Damaged("a blob holds another object than the index says; run `leadglass index rebuild HOME`")
         return stored
 
+    def senders_aside(self, instance: Uid) -> Iterator[Mapping[str, str]]:
+        """Who sent the objects of this instance that were put aside; Damaged, KeyUnavailable at their turn."""
+        for place in self._holdings.index.aside(instance):
+            with self._holdings.open_place(place) as stored:
+                yield stored.descriptor.sender
+
     def conflicts(self) -> Iterator[Conflict]:
         """What was put aside, in the order in which it was."""
-        return iter(self._holdings.journal)
+        return (record for record in self._holdings.journal if isinstance(record, Conflict))
+
+    def in_conflict(self, wanted: Wanted, predicate: StudyPredicate) -> Iterator[Contender]:
+        """What was put aside, opened for a look, where `predicate` admits both sides; see `vault.contenders`."""
+        return contenders(self._holdings, wanted, predicate)
+
+    def may_know(self, contender: Contender, predicate: StudyPredicate) -> bool:
+        """Whether `predicate` admits both sides of a conflict."""
+        return admits(self._holdings, contender, predicate)
+
+    def counterpart(self, contender: Contender, predicate: StudyPredicate) -> Contender | None:
+        """What an object in conflict is compared with; see `vault.contenders`."""
+        return counterpart(self._holdings, contender, predicate)
+
+    def open_side(self, place: BlobPlace) -> StoredObject:
+        """Open one side of a conflict; Damaged, KeyUnavailable."""
+        return self._holdings.open_place(place)
+
+    def accept(self, row: ConflictRow, intent: int, *, again: bool) -> None:
+        """Serve what was put aside; see `vault.settling`."""
+        accept(self._holdings, row, intent, again=again)
+
+    def reject(self, row: ConflictRow, intent: int, *, again: bool) -> None:
+        """Leave aside what was put aside; see `vault.settling`."""
+        reject(self._holdings, row, intent, again=again)
+
+    def open_conflicts(self) -> int:
+        """How many conflicts nobody has settled."""
+        with self._holdings.index.asides() as asides:
+            return asides.count()
 
     def reconcile(self) -> int:
-        """Admit blobs that are durable but not in the index, as after a kill or a power cut; returns how many there were."""
-        return admit_unknown(self._holdings)
+        """Make the index say what blobs and journal say, as after a kill or a power cut; returns how much it did not."""
+        return catch_up(self._holdings) + admit_unknown(self._holdings)
 
     def check(self, sample: float = 100, read_whole: Callable[[], object] = _not_counted) -> Iterator[Problem]:
         """Compare keys, blobs, journal and index with each other; the content of `sample` percent of the blobs is read to its last byte.

@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from leadglass.archive.archive import NewPeer, Provenance, Session
+from leadglass.archive.archive import ConflictKind, NewPeer, NewProof, Provenance, Session
 from leadglass.dicom.uid import Uid
 from leadglass.errors import BadMessage
 from leadglass.vocabulary import Action, Role
@@ -21,8 +21,8 @@ def _peer_add(session: Session, *, peer: NewPeer) -> Rows:
     yield session.administration.add_peer(peer)
 
 
-def _peer_renew(session: Session, *, ae_title: str, certificate: str | None, csr: str | None, issue: bool) -> Rows:
-    yield session.administration.renew_peer(ae_title, certificate=certificate, csr=csr, issue=issue)
+def _peer_renew(session: Session, *, ae_title: str, proof: NewProof, only: bool) -> Rows:
+    yield session.administration.renew_peer(ae_title, proof, only=only)
 
 
 def _peer_list(session: Session) -> Rows:
@@ -103,6 +103,26 @@ def _trail_verify(session: Session, *, checkpoint: str | None, key: str | None) 
     yield session.administration.verify_trail(checkpoint, key)
 
 
+def _conflicts_list(session: Session, *, token: str | None, kind: ConflictKind | None, study: str | None, settled: bool) -> Rows:
+    return _acting(session, token).conflicts.list(kind=kind, study=None if study is None else Uid(study), settled=settled)
+
+
+def _conflicts_show(session: Session, *, token: str | None, conflict: str) -> Rows:
+    return _acting(session, token).conflicts.show(conflict)
+
+
+def _conflicts_accept(session: Session, *, token: str | None, conflict: str, again: bool) -> Rows:
+    yield _acting(session, token).conflicts.accept(conflict, again=again)
+
+
+def _conflicts_reject(session: Session, *, token: str | None, conflict: str, again: bool) -> Rows:
+    yield _acting(session, token).conflicts.reject(conflict, again=again)
+
+
+def _acting(session: Session, token: str | None) -> Session:
+    return session if token is None else session.acting_for(token)
+
+
 def _name(verb: Verb) -> str:
     return verb.__name__.strip("_").replace("_", "-")
 
@@ -123,6 +143,10 @@ VERBS: dict[str, Verb] = {
         _policy_check,
         _policy_apply,
         _policy_explain,
+        _conflicts_list,
+        _conflicts_show,
+        _conflicts_accept,
+        _conflicts_reject,
         _check,
         _keys_rotate,
         _keys_check,

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from leadglass.archive.archive import outgoing_syntax
 from leadglass.dicom.syntax import EXPLICIT_LITTLE_ENDIAN, is_native
+from leadglass.dicom.uid import Uid
 from leadglass.errors import CannotConvert
 from leadglass.wire.dicomweb.problems import BadRequest
 
@@ -115,16 +117,15 @@ class ObjectForm:
     multipart: bool
     syntaxes: tuple[str, ...]
 
-    def choose(self, stored: str) -> str:
-        """The transfer syntax in which to send an object stored in `stored`; raises `CannotConvert` where that needs decoding."""
+    def choose(self, stored: Uid) -> Uid:
+        """The transfer syntax in which to send an object stored in `stored`; raises `CannotConvert` where there is none."""
+        refused: CannotConvert | None = None
         for syntax in self.syntaxes:
-            if syntax in {AS_STORED, stored}:
-                return stored
-            if syntax == EXPLICIT_LITTLE_ENDIAN and is_native(stored):
-                return EXPLICIT_LITTLE_ENDIAN
-        raise CannotConvert(
-            "an object is stored in a transfer syntax that was not accepted, and nothing is decoded here; accept transfer-syntax=*"
-        )
+            try:
+                return stored if syntax == AS_STORED else outgoing_syntax(stored, (syntax,))
+            except CannotConvert as error:
+                refused = error
+        raise refused or CannotConvert("no transfer syntax is accepted")
 
 
 def object_form(ranges: Iterable[MediaType], *, single: bool) -> ObjectForm:
@@ -155,27 +156,41 @@ class FrameForm:
     transfer_syntax: str
 
 
-def frame_form(ranges: Iterable[MediaType], stored: str, *, single: bool) -> FrameForm:
-    """The form in which a client accepts frames stored in `stored` (PS3.18 8.7.3.3.2); `single` when it asked for one frame."""
+def frame_form(ranges: Iterable[MediaType], stored: Uid, *, single: bool) -> FrameForm:
+    """The form in which a client accepts frames stored in `stored` (PS3.18 8.7.3.3.2); `single` when it asked for one frame.
+
+    Octets have a default transfer syntax: native little endian (PS3.18 Table 8.7.3-5), for which compressed frames are decoded.
+    """
     native = is_native(stored)
-    sent = EXPLICIT_LITTLE_ENDIAN if native else stored
-    own_type = OCTETS if native else _IMAGE_TYPES.get(stored, OCTETS)
+    own = FrameForm(OCTETS if native else _IMAGE_TYPES.get(stored, OCTETS), multipart=True, transfer_syntax=_sent_in(stored))
     for accepted in ranges:
         multipart = accepted.name in {"*/*", "multipart/*", MULTIPART}
         if not multipart and not single:
             continue
         content = accepted.content if accepted.name == MULTIPART else accepted.name
         syntax = accepted.transfer_syntax
-        if syntax not in {None, AS_STORED, stored, sent}:
-            continue
-        if content in {"*/*", "multipart/*", "", own_type} or (content == "image/*" and own_type != OCTETS):
-            # PS3.18 Table 8.7.3-5 gives octets a default transfer syntax: native little endian, nothing encapsulated.
-            if content == OCTETS and syntax is None and not native:
-                continue
-            return FrameForm(own_type, multipart, sent)
-        if content == OCTETS and syntax is not None:
-            return FrameForm(OCTETS, multipart, sent)
-    raise _not_acceptable(f'multipart/related; type="{own_type}"; transfer-syntax={sent}')
+        anything = content in {"*/*", "multipart/*", ""}
+        if syntax in {None, AS_STORED, stored, own.transfer_syntax}:
+            octets_by_default = content == OCTETS and syntax is None
+            fits = anything or content == own.media_type or (content == "image/*" and own.media_type != OCTETS)
+            if fits and (native or not octets_by_default):
+                return replace(own, multipart=multipart)
+            if content == OCTETS and syntax is not None:
+                return FrameForm(OCTETS, multipart, own.transfer_syntax)
+        if (anything or content == OCTETS) and syntax in {None, EXPLICIT_LITTLE_ENDIAN} and _can_be_native(stored):
+            return FrameForm(OCTETS, multipart, EXPLICIT_LITTLE_ENDIAN)
+    raise _not_acceptable(f'multipart/related; type="{own.media_type}"; transfer-syntax={own.transfer_syntax}')
+
+
+def _sent_in(stored: Uid) -> str:
+    return EXPLICIT_LITTLE_ENDIAN if is_native(stored) else stored
+
+
+def _can_be_native(stored: Uid) -> bool:
+    try:
+        return outgoing_syntax(stored, (EXPLICIT_LITTLE_ENDIAN,)) == EXPLICIT_LITTLE_ENDIAN
+    except CannotConvert:
+        return False
 
 
 def require_json(ranges: Iterable[MediaType]) -> None:

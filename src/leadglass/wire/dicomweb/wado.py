@@ -1,25 +1,24 @@
 """Retrieve (PS3.18 10.4): studies, series, instances, their metadata, frames and bulk data, streamed out of the archive.
 
 All or nothing: where one object of a study or series could not be sent in an accepted transfer syntax, the answer is 406 and not a part of
-the study (PS3.18 would allow 206): what arrives must never look complete without being so (docs/decisions/all-or-nothing.md).
+the study (PS3.18 would allow 206): what arrives must never look complete without being so (docs/decisions/all-or-nothing.md). That
+compressed pixels are damaged shows when they are decoded: for one object or frame it is 406 too, later in a study the answer is broken off.
 """
 
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.responses import Response
 
-from leadglass.archive.archive import Fetched, FetchedObject
-from leadglass.dicom.convert import to_explicit_little_endian
+from leadglass.archive.archive import Fetched, FetchedObject, Outgoing
 from leadglass.dicom.frames import Frames
 from leadglass.dicom.jsonmodel import bulk_value, json_chunks
 from leadglass.dicom.part10 import file_meta
 from leadglass.dicom.query import Selection
 from leadglass.errors import BadDataSet, BadQuery
-from leadglass.net.workers import PIECE
 from leadglass.wire.dicomweb import multipart
 from leadglass.wire.dicomweb.accept import (
     DICOM,
@@ -42,6 +41,12 @@ _PIXEL_DATA: Final = "7FE00010"
 
 Pieces = Generator[bytes, None, None]
 Objects = Generator[FetchedObject, None, None]
+
+
+class FrameReader(Protocol):
+    """The bytes of one frame, counted from 1."""
+
+    def read(self, number: int) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,12 @@ def _frames(fetched: Fetched, stored: FetchedObject, accepted: tuple[MediaType, 
         return None
     form = frame_form(accepted, stored.transfer_syntax, single=len(wanted) == 1)
     content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
-    runs = (located.read(number) for number in wanted)
+    frames: FrameReader = located
+    if form.transfer_syntax != located.transfer_syntax:
+        decoded = stored.decoded_frames()
+        decoded.require(wanted[0])
+        frames = decoded
+    runs = (frames.read(number) for number in wanted)
     return _parts_or_bare(fetched, runs, form.media_type, content_type, in_parts=form.multipart)
 
 
@@ -135,44 +145,35 @@ def _objects(fetched: Fetched) -> Objects:
 
 
 def _whole_objects(fetched: Fetched, objects: Objects, form: ObjectForm) -> Body:
-    for stored_in in fetched.transfer_syntaxes:
-        form.choose(stored_in)
+    # Of every object before the first is opened: all or nothing.
+    sent_in = {form.choose(stored_in) for stored_in in fetched.transfer_syntaxes}
+    if sent_in - fetched.transfer_syntaxes:
+        fetched.warm_decoders()
     if form.multipart:
         boundary = multipart.new_boundary()
         return Body(f'{MULTIPART}; type="{DICOM}"; boundary={boundary}', _object_parts(fetched, objects, form, boundary))
     stored = next(objects)
-    meta, sent_in = _meta(stored, form)
-    length = len(meta) + stored.size if sent_in == stored.transfer_syntax else None
-    return Body(f"{DICOM}; transfer-syntax={sent_in}", _one_object(fetched, stored, form), length)
+    outgoing = stored.open_in((form.choose(stored.transfer_syntax),))
+    meta = file_meta(stored.sop_class, stored.sop_instance, outgoing.transfer_syntax)
+    length = None if outgoing.size is None else len(meta) + outgoing.size
+    return Body(f"{DICOM}; transfer-syntax={outgoing.transfer_syntax}", _one_object(fetched, meta, outgoing), length)
 
 
 def _object_parts(fetched: Fetched, objects: Objects, form: ObjectForm, boundary: str) -> Pieces:
     for stored in objects:
-        meta, sent_in = _meta(stored, form)
+        outgoing = stored.open_in((form.choose(stored.transfer_syntax),))
+        sent_in = outgoing.transfer_syntax
+        meta = file_meta(stored.sop_class, stored.sop_instance, sent_in)
         yield multipart.open_part(boundary, {"Content-Type": f"{DICOM}; transfer-syntax={sent_in}"}) + meta
-        yield from _data_set(stored, sent_in)
+        yield from outgoing.pieces
         fetched.delivered()
     yield multipart.close(boundary)
 
 
-def _one_object(fetched: Fetched, stored: FetchedObject, form: ObjectForm) -> Pieces:
-    meta, sent_in = _meta(stored, form)
+def _one_object(fetched: Fetched, meta: bytes, outgoing: Outgoing) -> Pieces:
     yield meta
-    yield from _data_set(stored, sent_in)
+    yield from outgoing.pieces
     fetched.delivered()
-
-
-def _meta(stored: FetchedObject, form: ObjectForm) -> tuple[bytes, str]:
-    sent_in = form.choose(stored.transfer_syntax)
-    return file_meta(stored.sop_class, stored.sop_instance, sent_in), sent_in
-
-
-def _data_set(stored: FetchedObject, sent_in: str) -> Iterator[bytes]:
-    if sent_in != stored.transfer_syntax:
-        yield from to_explicit_little_endian(stored.reader, stored.transfer_syntax)
-        return
-    while piece := stored.reader.read(PIECE):
-        yield piece
 
 
 def _all_metadata(fetched: Fetched, objects: Objects, base: str) -> Pieces:

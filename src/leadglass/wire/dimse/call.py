@@ -8,6 +8,7 @@ from leadglass.errors import BadMessage
 from leadglass.net.acceptor import ServerAssociation
 from leadglass.net.streams import DataSetStream, Message
 from leadglass.net.workers import Workers
+from leadglass.wire.dimse.outbound import Outbound
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Call:
     message: Message
     workers: Workers
     aet: str
+    storage: frozenset[Uid]
+    """The Storage SOP classes of this archive."""
+    outbound: Outbound
 
     @property
     def transfer_syntax(self) -> Uid:

@@ -5,76 +5,118 @@ import ssl
 from functools import partial
 
 from leadglass import logs
-from leadglass.access.identity import Credentials, PeerCertificate, PlaintextPeer
+from leadglass.access.identity import BearerToken, Credentials, PeerCertificate, PlaintextPeer, UserToken
 from leadglass.archive.archive import Archive, Session
 from leadglass.dicom import sopclasses
 from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Negotiated, Offer, negotiate
-from leadglass.dicom.dimse import EchoRequest, FindRequest, GetRequest, StoreRequest
+from leadglass.dicom.dimse import ActionRequest, EchoRequest, FindRequest, GetRequest, MoveRequest, StoreRequest
 from leadglass.dicom.pdu import AssociateRequest, ContextOutcome
 from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
-from leadglass.errors import BadInput, LeadglassError, NotIdentified
+from leadglass.dicom.user_information import IdentityKind, UserIdentity
+from leadglass.errors import BadInput, LeadglassError, NotIdentified, UserNotIdentified
 from leadglass.net.acceptor import Accept, Acceptor, PeerInfo, Reject, ServerAssociation, serve
 from leadglass.net.limits import Limits
 from leadglass.net.streams import Message
 from leadglass.net.workers import Workers
 from leadglass.vocabulary import Action, Door, Refusal
-from leadglass.wire.dimse import echo, find, get, store
+from leadglass.wire.dimse import echo, find, get, move, store
 from leadglass.wire.dimse.call import Call
+from leadglass.wire.dimse.commitment import Commitments
+from leadglass.wire.dimse.outbound import Outbound
 from leadglass.wire.dimse.statuses import status_of
 
 _QUERY_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
-_OURS = frozenset({sopclasses.VERIFICATION, sopclasses.STUDY_ROOT_FIND, sopclasses.STUDY_ROOT_GET, *sopclasses.STORAGE})
-"""The SOP classes of the services that we have, for whoever may use them."""
+_OURS = frozenset({sopclasses.VERIFICATION, sopclasses.STUDY_ROOT_FIND, sopclasses.STORAGE_COMMITMENT}).union(
+    sopclasses.GET, sopclasses.MOVE
+)
+"""The SOP classes of the services that we have beside storage, for whoever may use them."""
 
 
-async def _serve_call(call: Call) -> bool:
+async def _serve_call(call: Call, commitments: Commitments) -> bool:
     """The table of services: a command, in a context of its own SOP classes; gives whether there is one."""
     match call.message.command:
         case EchoRequest() as command if command.sop_class == sopclasses.VERIFICATION:
             await echo.serve(call, command)
-        case StoreRequest() as command if command.sop_class in sopclasses.STORAGE:
+        case StoreRequest() as command if command.sop_class in call.storage:
             await store.serve(call, command)
         case FindRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_FIND:
             await find.serve(call, command)
-        case GetRequest() as command if command.sop_class == sopclasses.STUDY_ROOT_GET:
+        case GetRequest() as command if command.sop_class in sopclasses.GET:
             await get.serve(call, command)
+        case MoveRequest() as command if command.sop_class in sopclasses.MOVE:
+            await move.serve(call, command)
+        case ActionRequest() as command if command.sop_class == sopclasses.STORAGE_COMMITMENT:
+            await commitments.serve(call, command)
         case _:
             return False
     return True
 
 
-def _offer(session: Session, abstract_syntax: Uid) -> Offer | None:
+def _offer(session: Session, storage: frozenset[Uid], abstract_syntax: Uid) -> Offer | None:
     """What is offered for an abstract syntax: only what this caller may do at all."""
     if abstract_syntax == sopclasses.VERIFICATION and session.may(Action.ECHO):
         return Offer(_QUERY_SYNTAXES)
     if abstract_syntax == sopclasses.STUDY_ROOT_FIND and session.may(Action.FIND):
         return Offer(_QUERY_SYNTAXES)
-    if abstract_syntax == sopclasses.STUDY_ROOT_GET and session.may(Action.GET):
+    if abstract_syntax in sopclasses.GET and session.may(Action.GET):
         return Offer(_QUERY_SYNTAXES)
-    if abstract_syntax in sopclasses.STORAGE:
+    if abstract_syntax in sopclasses.MOVE and session.may(Action.MOVE):
+        return Offer(_QUERY_SYNTAXES)
+    if abstract_syntax == sopclasses.STORAGE_COMMITMENT and session.may(Action.STORE):
+        return Offer(_QUERY_SYNTAXES)
+    if abstract_syntax in storage:
         takes, gives = session.may(Action.STORE), session.may(Action.GET)
         if takes or gives:
-            return Offer(tuple(sopclasses.TRANSFER_SYNTAXES), as_scp=takes, as_scu=gives)
+            return Offer(tuple(sopclasses.TRANSFER_SYNTAXES), as_scp=takes, as_scu=gives, stores=True)
     return None
 
 
-def _was_denied(request: AssociateRequest, negotiated: Negotiated) -> bool:
+def _was_denied(request: AssociateRequest, negotiated: Negotiated, storage: frozenset[Uid]) -> bool:
     """Whether a service that we have was asked for and not offered: to this caller, then."""
     accepted = {each.abstract_syntax for each in negotiated.contexts}
     unsupported = {each.id for each in negotiated.results if each.result == ContextOutcome.ABSTRACT_SYNTAX_NOT_SUPPORTED}
     asked = {each.abstract_syntax for each in request.contexts if each.id in unsupported}
-    return not asked.isdisjoint(_OURS - accepted)
+    return any(each in _OURS or each in storage for each in asked - accepted)
+
+
+def _user_token(identity: UserIdentity | None) -> UserToken | None:
+    """The token in a user identity (PS3.7 D.3.3.7); the kinds that hold none are passed over, as the standard has it."""
+    match identity:
+        case UserIdentity(kind=IdentityKind.USERNAME_AND_PASSCODE, primary=name, secondary=passcode):
+            return UserToken(BearerToken(_text(passcode)), _text(name))
+        case UserIdentity(kind=IdentityKind.JWT, primary=token):
+            return UserToken(BearerToken(_text(token)))
+        case _:
+            return None
+
+
+def _text(raw: bytes) -> str:
+    # Padded by some to an even length; whatever is not UTF-8 is nobody's name and nobody's token.
+    return raw.rstrip(b"\0 ").decode("utf-8", "replace")
 
 
 class DimseDoor:
     """One listener; over TLS unless `tls` is None, and then for the peers that are marked so alone."""
 
-    def __init__(self, archive: Archive, workers: Workers, *, tls: ssl.SSLContext | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        workers: Workers,
+        outbound: Outbound,
+        commitments: Commitments,
+        *,
+        tls: ssl.SSLContext | None,
+        limits: Limits,
+        storage: frozenset[Uid] = frozenset(sopclasses.STORAGE),
+    ) -> None:
         self._archive = archive
         self._workers = workers
+        self._outbound = outbound
+        self._commitments = commitments
         self._tls = tls
         self._limits = limits
+        self._storage = storage
         self._door = Door.DIMSE_PLAINTEXT if tls is None else Door.DIMSE
         self._sessions: dict[ServerAssociation, Session] = {}
         self._acceptor: Acceptor | None = None
@@ -83,6 +125,12 @@ class DimseDoor:
         """Listen; gives the address, with the port that the system chose for 0."""
         self._acceptor = await serve(host, port, self._decide, tls=self._tls, limits=self._limits)
         return self._acceptor.address
+
+    def use(self, tls: ssl.SSLContext) -> None:
+        """Make the handshakes to come with this context; nothing happens to a door without TLS."""
+        if self._acceptor is not None and self._tls is not None:
+            self._tls = tls
+            self._acceptor.use(tls)
 
     async def close(self) -> None:
         """Stop listening and cut what is live."""
@@ -108,23 +156,28 @@ class DimseDoor:
 
     async def _decide(self, request: AssociateRequest, peer: PeerInfo) -> Accept | Reject:
         credentials: Credentials
+        user = _user_token(request.user.identity)
         if self._door is Door.DIMSE_PLAINTEXT:
-            credentials = PlaintextPeer(request.calling, peer.address)
+            credentials = PlaintextPeer(request.calling, peer.address, user)
         elif peer.certificate is not None:
-            credentials = PeerCertificate(peer.certificate, request.calling, peer.address)
+            credentials = PeerCertificate(peer.certificate, request.calling, peer.address, peer.chain, user)
         else:
             return Reject.CALLING_TITLE_NOT_RECOGNIZED
         try:
             session = await self._workers.run(partial(self._archive.enter, self._door, credentials, peer.address))
+        except UserNotIdentified:
+            return Reject.USER_IDENTITY_REFUSED
         except NotIdentified:
             return Reject.CALLING_TITLE_NOT_RECOGNIZED
         if request.called != self._archive.aet:
             session.refused(Refusal.CALLED_TITLE)
             return Reject.CALLED_TITLE_NOT_RECOGNIZED
-        negotiated = negotiate(request, partial(_offer, session))
-        if _was_denied(request, negotiated):
+        asked = user is not None and request.user.identity is not None and request.user.identity.response_requested
+        negotiated = negotiate(request, partial(_offer, session, self._storage))
+        if _was_denied(request, negotiated, self._storage):
             session.refused(Refusal.SERVICE)
-        return Accept(negotiated, partial(self._serve, session))
+        # That there is a response is the response: what it holds is for tickets and assertions (PS3.7 Table D.3-15).
+        return Accept(negotiated, partial(self._serve, session), b"" if asked else None)
 
     async def _serve(self, session: Session, association: ServerAssociation) -> None:
         self._sessions[association] = session
@@ -136,7 +189,8 @@ class DimseDoor:
 
     async def _answer(self, session: Session, association: ServerAssociation, message: Message) -> None:
         try:
-            if not await _serve_call(Call(session, association, message, self._workers, self._archive.aet)):
+            call = Call(session, association, message, self._workers, self._archive.aet, self._storage, self._outbound)
+            if not await _serve_call(call, self._commitments):
                 session.refused(Refusal.NOT_UNDERSTOOD)
                 await association.refuse(message, Status.UNRECOGNIZED_OPERATION)
         except LeadglassError as error:

@@ -1,45 +1,24 @@
 """C-GET (PS3.7 9.1.3, PS3.4 C.4.3): each object goes back on the association on which it was asked for."""
 
-import asyncio
-import struct
-from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from functools import partial
 
-from leadglass import logs
-from leadglass.archive.archive import Fetched, FetchedObject
-from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Context
-from leadglass.dicom.convert import to_explicit_little_endian
+from leadglass.archive.archive import Fetched
 from leadglass.dicom.dimse import GetRequest, GetResponse
-from leadglass.dicom.levels import Root
 from leadglass.dicom.query import MAX_IDENTIFIER_BYTES, selection_from_identifier
-from leadglass.dicom.status import Status, StatusKind, kind_of
-from leadglass.dicom.syntax import is_deflated, is_native
-from leadglass.dicom.uid import Uid
-from leadglass.errors import Damaged
-from leadglass.net.acceptor import ServerAssociation
-from leadglass.net.workers import Workers, pull
+from leadglass.dicom.sopclasses import ROOT_OF
+from leadglass.dicom.status import Status
 from leadglass.wire.dimse.call import Call
-
-PIECE = 512 * 1024
-
-
-@dataclass
-class _Tally:
-    remaining: int
-    completed: int = 0
-    warning: int = 0
-    failed: list[Uid] = field(default_factory=list)
+from leadglass.wire.dimse.suboperations import Sending, Tally, failed_list
 
 
 async def serve(call: Call, command: GetRequest) -> None:
     """Send every object that is asked for, one sub-operation each, with the counts in pending responses between them."""
     workers = call.workers
     identifier = await call.data.read_all(MAX_IDENTIFIER_BYTES)
-    _, selection = selection_from_identifier(identifier, call.transfer_syntax, Root.STUDY)
+    _, selection = selection_from_identifier(identifier, call.transfer_syntax, ROOT_OF[command.sop_class])
     fetched = await workers.run(partial(call.session.fetch, selection))
-    tally = _Tally(remaining=fetched.count)
+    tally = Tally(fetched.count)
     leave = partial(fetched.__exit__, None, None, None)
     try:
         cancelled = await _send_all(fetched, tally, call, command)
@@ -48,104 +27,25 @@ async def serve(call: Call, command: GetRequest) -> None:
         raise
     finally:
         await workers.run(leave)
-    await _conclude(call, command, tally, cancelled=cancelled)
-
-
-async def _send_all(fetched: Fetched, tally: _Tally, call: Call, command: GetRequest) -> bool:
-    """Send the objects in turn; gives whether the peer cancelled."""
-    association, workers = call.association, call.workers
-    objects = iter(fetched)
-    while (stored := await workers.run(lambda: next(objects, None))) is not None:
-        status = await send(stored, association, workers)
-        tally.remaining -= 1
-        if kind_of(status) is StatusKind.SUCCESS:
-            tally.completed += 1
-            fetched.delivered()
-        elif kind_of(status) is StatusKind.WARNING:
-            tally.warning += 1
-            fetched.delivered()
-        else:
-            tally.failed.append(stored.sop_instance)
-            fetched.failed()
-        await asyncio.sleep(0)
-        if association.cancelled(command.message_id):
-            return True
-        if tally.remaining:
-            await association.respond(call.message, _response(command, Status.PENDING, tally))
-    return False
-
-
-async def send(stored: FetchedObject, association: ServerAssociation, workers: Workers) -> int:
-    """Send one object as it is stored, or as explicit little endian where that is what the peer takes."""
-    contexts = association.contexts_for(stored.sop_class)
-    as_stored = _context(contexts, stored.transfer_syntax)
-    converted = _context(contexts, EXPLICIT_LITTLE_ENDIAN) if is_native(stored.transfer_syntax) else None
-    context = as_stored or converted
-    if context is None:
-        return Status.SOP_CLASS_NOT_SUPPORTED
-    pieces = _as_stored(stored) if as_stored else to_explicit_little_endian(stored.reader, stored.transfer_syntax)
-    try:
-        if as_stored and stored.size <= PIECE:
-            response = await association.store(context, stored.sop_instance, await workers.run(partial(b"".join, pieces)))
-        else:
-            # However the sending ends, no thread may read the object any more when it is closed.
-            async with aclosing(pull(workers, pieces)) as pulled:
-                response = await association.store(context, stored.sop_instance, pulled)
-    except Damaged as error:
-        if association.failure is not None:
-            raise
-        logs.fault("dimse-get", error)
-        return Status.PROCESSING_FAILURE
-    return response.status
-
-
-def _context(contexts: list[Context], transfer_syntax: str) -> Context | None:
-    return next((each for each in contexts if each.transfer_syntax == transfer_syntax), None)
-
-
-def _as_stored(stored: FetchedObject) -> Iterator[bytes]:
-    while piece := stored.reader.read(PIECE):
-        yield piece
-    if stored.size % 2 and is_deflated(stored.transfer_syntax):
-        # PS3.5 A.5: a deflated stream of odd length is padded by one zero byte; DCMTK aborts without it.
-        yield b"\0"
-
-
-def _response(command: GetRequest, status: Status, tally: _Tally) -> GetResponse:
-    final = status not in {Status.PENDING, Status.CANCELLED}
-    return GetResponse(
-        command.message_id,
-        status,
-        command.sop_class,
-        None if final else tally.remaining,
-        tally.completed,
-        len(tally.failed),
-        tally.warning,
-    )
-
-
-async def _conclude(call: Call, command: GetRequest, tally: _Tally, *, cancelled: bool) -> None:
-    """The last response, with the list of what failed (PS3.4 C.4.3.1.3.2)."""
-    if cancelled:
-        status = Status.CANCELLED
-    elif not tally.failed:
-        status = Status.SUCCESS if not tally.warning else Status.SUBOPERATIONS_FAILED
-    elif tally.completed or tally.warning:
-        status = Status.SUBOPERATIONS_FAILED
-    else:
-        status = Status.CANNOT_PERFORM_SUBOPERATIONS
-    data = None if status is Status.SUCCESS else _failed_list(tally.failed, call.transfer_syntax)
+    status = tally.final(cancelled=cancelled)
+    data = failed_list(tally.failed, call.transfer_syntax)
     await call.association.respond(call.message, _response(command, status, tally), data)
 
 
-def _failed_list(failed: list[Uid], transfer_syntax: str) -> bytes:
-    """Failed SOP Instance UID List (0008,0058) as a data set."""
-    value = "\\".join(failed).encode("ascii")
-    value += b"\0" * (len(value) % 2)
-    if transfer_syntax == IMPLICIT_LITTLE_ENDIAN:
-        return struct.pack("<HHI", 0x0008, 0x0058, len(value)) + value
-    # VR UI has a 16-bit length in explicit VR: what does not fit is left out whole, the counts still say it all.
-    while len(value) > 0xFFFE:
-        value = value[: value.rindex(b"\\", 0, 0xFFFE)]
-        value += b"\0" * (len(value) % 2)
-    return struct.pack("<HH2sH", 0x0008, 0x0058, b"UI", len(value)) + value
+async def _send_all(fetched: Fetched, tally: Tally, call: Call, command: GetRequest) -> bool:
+    """Send the objects in turn; gives whether the peer cancelled."""
+    association = call.association
+    sending = Sending(fetched, call.workers, tally)
+    async with aclosing(sending.each(fetched.rows, association)) as sent:
+        async for _ in sent:
+            if association.cancelled(command.message_id):
+                return True
+            if tally.remaining:
+                await association.respond(call.message, _response(command, Status.PENDING, tally))
+    return False
+
+
+def _response(command: GetRequest, status: Status, tally: Tally) -> GetResponse:
+    final = status not in {Status.PENDING, Status.CANCELLED}
+    comment = None if status is Status.PENDING else tally.comment
+    return GetResponse(command.message_id, status, command.sop_class, *tally.counts(with_remaining=not final), comment)

@@ -1,0 +1,47 @@
+"""Move: what a fetch gives, to be sent to a known destination.
+
+Who moves which studies to whom is durable in the trail before a byte leaves.
+"""
+
+from leadglass.access.destinations import Destination
+from leadglass.access.gate import Gate
+from leadglass.access.grant import MoveGrant
+from leadglass.access.identity import Principal
+from leadglass.archive.fetch import Fetched
+from leadglass.dicom.query import Selection
+from leadglass.errors import UnknownDestination
+from leadglass.pixels.pool import Decoders
+from leadglass.vault.vault import Vault
+from leadglass.vocabulary import Door, Outcome
+
+UNKNOWN = "unknown"
+"""What the trail calls a destination that is none: what a peer makes up has no place there."""
+
+
+class Moved(Fetched):
+    """The objects that are to be sent to `destination`."""
+
+    def __init__(self, grant: MoveGrant, vault: Vault, selection: Selection, decoders: Decoders, destination: Destination) -> None:
+        super().__init__(grant, vault, selection, decoders)
+        self.destination = destination
+
+
+def begin_move(
+    gate: Gate, vault: Vault, decoders: Decoders, who: tuple[Principal, Door, str], selection: Selection, ae_title: str
+) -> Moved:
+    """The objects of a selection that the caller may have moved; NotAllowed, UnknownDestination.
+
+    Nothing that is stored is looked up for who may not move, nor for a destination that is none.
+    """
+    known = gate.registry.destination(ae_title)
+    grant = gate.admit_move(*who, detail={"destination": UNKNOWN if known is None else known.ae_title})
+    try:
+        if known is None:
+            raise UnknownDestination("no peer that objects can be sent to has this AE title; `leadglass peer add --host --port` makes one")
+        moved = Moved(grant, vault, selection, decoders, known)
+        grant.announce(sorted({row.study for row in moved.rows}))
+    except BaseException as error:
+        if not grant.settled:
+            grant.settle(Outcome.REFUSED if isinstance(error, UnknownDestination) else Outcome.FAILED)
+        raise
+    return moved
