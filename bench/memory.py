@@ -1,4 +1,4 @@
-"""What serving one object of gigabytes takes: the peak of the proportional set size, taking it in and giving it out by each door."""
+"""What serving large objects takes, by the peak of the proportional set size: one in and out by each door, and many in at once."""
 
 import asyncio
 import http.client
@@ -27,6 +27,7 @@ from leadglass.net.requestor import ClientAssociation, connect, tcp
 from tests.archives import ArchiveUnderTest
 
 _SAMPLE_SECONDS = 0.02
+_AT_ONCE = 16
 _BY_DIMSE, _BY_STOW = Identifiers.of(1, 0, 1), Identifiers.of(2, 0, 1)
 
 
@@ -72,6 +73,7 @@ def bench_memory(folder: Path, extent: Extent) -> None:
         table = Table(f"Memory of the server with one multi-frame object of {size / 1e9:g} GB", "", "PSS before, MB", "peak, MB", "MB/s")
         for label, step in (
             ("C-STORE in", client.store),
+            (f"C-STORE in, {_AT_ONCE} at once, a quarter of it each", client.store_at_once),
             ("STOW-RS in", client.stow),
             ("C-GET out", client.get),
             ("WADO-RS out", client.wado),
@@ -100,7 +102,16 @@ class _Client:
 
     def store(self) -> int:
         """C-STORE; bytes sent."""
-        return asyncio.run(self._store())
+        return asyncio.run(self._store(_BY_DIMSE, self._frames))
+
+    def store_at_once(self) -> int:
+        """C-STORE over many associations at the same time, an object on each; bytes sent."""
+
+        async def all_of_them() -> int:
+            objects = [Identifiers.of(10 + number, 0, 1) for number in range(_AT_ONCE)]
+            return sum(await asyncio.gather(*(self._store(each, -(-self._frames // 4)) for each in objects)))
+
+        return asyncio.run(all_of_them())
 
     def get(self) -> int:
         """C-GET; bytes received."""
@@ -118,10 +129,10 @@ class _Client:
         async with connect(tcp(address.host, address.port, tls=self._tls), request) as association:
             yield association
 
-    async def _store(self) -> int:
-        size, pieces = multi_frame(_BY_DIMSE, self._frames)
+    async def _store(self, identifiers: Identifiers, frames: int) -> int:
+        size, pieces = multi_frame(identifiers, frames)
         async with self._association() as association:
-            answer = await association.store(association.context(MULTI_FRAME), Uid(_BY_DIMSE.instance), pieces)
+            answer = await association.store(association.context(MULTI_FRAME), Uid(identifiers.instance), pieces)
             if answer.status != Status.SUCCESS:
                 raise RuntimeError(f"C-STORE was answered by {answer.status:#06x}")
         return size

@@ -105,7 +105,7 @@ class Study:
             names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
             header = Header(MappingProxyType({**values, **dict(zip(names, uids, strict=True))}), *(Uid(uid) for uid in uids))
             number = (self.day * STUDIES_A_DAY + self.number) * IMAGES + image
-            place = BlobPlace(number // 4096, number.to_bytes(16, "big"))
+            place = BlobPlace.of(number // 4096, number.to_bytes(16, "big"))
             yield Entry(header, EXPLICIT_LITTLE_ENDIAN, 525_000, number, number + 1, place, b"k" * 16)
 
 

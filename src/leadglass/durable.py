@@ -42,6 +42,13 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def write_all_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write every byte of `data` at `offset`; `os.pwrite` may stop short."""
+    written = os.pwrite(descriptor, data, offset)
+    while written < len(data):
+        written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
+
+
 def replace_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     """Put `data` at `path`, whole or not at all, and durable on return."""
     temporary = path.with_name(path.name + ".new")

@@ -107,6 +107,28 @@ def _blob(path: Path, walk: Walk) -> None:
     walk.blobs += 1
 
 
+def _pack(path: Path, walk: Walk) -> None:
+    data = _Reader(path)
+    data.exactly(b"leadglass pack v1\n".ljust(64, b"\0"))
+    starts = {64}
+    while len(data.data) - data.at >= 40 and any(data.data[data.at : data.at + 40]):
+        starts.add(data.at)
+        marker, length = data.take(8), data.number(8)
+        require(marker in {b"LGBLOB1\n", b"LGVOID1\n"}, path, "not a marker")
+        blob_id = data.take(16)
+        require(data.number(8) in starts, path, "durable up to the middle of something")
+        end = data.at + length
+        if marker == b"LGBLOB1\n":
+            data.exactly(b"leadglass blob v1\n")
+            data.take(16)
+            require(data.take(16) == blob_id, path, "not the blob of its head")
+            require(sealed_length(end - data.at), path, "not as long as a sealed message")
+            walk.blobs += 1
+        data.take(end - data.at)
+    # Room taken ahead; a part of a record is there only after a power cut, of which this walk is not about.
+    require(not any(data.take(len(data.data) - data.at)), path, "bytes behind the last record")
+
+
 def _journal(path: Path, walk: Walk) -> None:
     records = _places(path, b"leadglass journal v1\n", walk.archive_id, 512)
     require(sealed_length(512) and 512 - 24 - 32 - 16 == 440, path, "a place is no sealed message")
@@ -218,6 +240,7 @@ _FILES: Final[tuple[tuple[str, Callable[[Path, Walk], None]], ...]] = (
     (r"keys/table", _table),
     (r"leadglass\.toml|policy\.toml", _settings),
     (r"blobs/\d{3}/\d{3}/[0-9a-f]{32}", _blob),
+    (r"blobs/\d{3}/\d{3}/pack", _pack),
     (r"blobs/incoming/[0-9a-f]{32}", lambda _path, _walk: None),  # on their way in: a start removes them; the search looks at them
     (r"(?:blobs/)?journal", _journal),
     (r"index/index\.db", _database),

@@ -30,6 +30,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:Resource
 PREFIX = "1.2.276.0.4711"
 
 
+def count_blobs(shard: Path) -> int:
+    """How many blobs lie in a shard: files of their own, and records of its pack."""
+    return sum(path.read_bytes().count(b"leadglass blob v1\n") for path in shard.iterdir())
+
+
 def numbered(number: int) -> bytes:
     """An object of its own, of 5 to 500 kB; every tenth belongs to the same study."""
     pixels = random.Random(number).randbytes(64 * 64 * (1 + number % 17 * 7))
@@ -178,7 +183,7 @@ def kill_imports(house: House, folder: Path, times: int, chance: random.Random) 
         child = subprocess.Popen([COMMAND, "import", archive.home, everything], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         began = time.monotonic()
         shards = archive.home / "blobs" / "000" / "000"
-        while not (shards.exists() and len(list(shards.iterdir())) > reached) and child.poll() is None and time.monotonic() < began + 20:
+        while not (shards.exists() and count_blobs(shards) > reached) and child.poll() is None and time.monotonic() < began + 20:
             time.sleep(0.005)
         time.sleep(chance.random() * 0.15)
         child.kill()

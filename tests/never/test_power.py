@@ -196,7 +196,8 @@ def test_an_archive_that_does_not_sync_is_caught(house: House, tmp_path: Path) -
     assert broken == 3
 
 
-@pytest.mark.parametrize("calls", ["fdatasync", "fsync"])
+# A small object alone has no name to be synced: fsync is failed together with what it waits for.
+@pytest.mark.parametrize("calls", ["fdatasync", "fdatasync,fsync"])
 def test_what_could_not_be_synced_is_not_acknowledged(house: House, tmp_path: Path, calls: str) -> None:
     """The disk fails while it serves: no object is acknowledged from then on, and what was before is there."""
     archive = copy_of(house.archive, tmp_path / "archive")

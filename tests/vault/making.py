@@ -10,6 +10,7 @@ from leadglass.dicom.syntax import EXPLICIT_LITTLE_ENDIAN
 from leadglass.dicom.uid import Uid
 from leadglass.seal.rootkey import RecoveryKey, RootKey
 from leadglass.vault.deposit import Deposit
+from leadglass.vault.folder import PACKED
 from leadglass.vault.keys import Keys
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import StoreResult
@@ -80,18 +81,19 @@ class Archive:
 
     home: Path
     reserve: int = 0
+    packed: int = PACKED
     keys: Keys = field(init=False)
     vault: Vault = field(init=False)
 
     def create(self) -> "Archive":
         self.keys = Keys.create(self.home / "keys", ROOT, RECOVERY)
-        self.vault = Vault.create(self.home, self.keys, reserve_bytes=self.reserve)
+        self.vault = Vault.create(self.home, self.keys, reserve_bytes=self.reserve, packed=self.packed)
         return self
 
     def open(self) -> "Archive":
         self.keys = Keys.open(self.home / "keys", ROOT)
         try:
-            self.vault = Vault.open(self.home, self.keys, reserve_bytes=self.reserve)
+            self.vault = Vault.open(self.home, self.keys, reserve_bytes=self.reserve, packed=self.packed)
         except BaseException:
             self.keys.close()
             raise

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-CALLS: Final = "openat,lseek,write,pwrite64,ftruncate,fsync,fdatasync,rename,unlink,mkdir,rmdir,close"
+CALLS: Final = "openat,lseek,write,pwrite64,ftruncate,fallocate,fsync,fdatasync,rename,unlink,mkdir,rmdir,close"
 SECTOR: Final = 512
 _LINE = re.compile(r"^(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)(?:<[^>]*>)?(?: .*)?$")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
@@ -135,6 +135,10 @@ class Disk:
             self._open[int(match[1])] = (path, content, result)
         elif name == "ftruncate" and isinstance(content, _File):
             content.doubtful.append(int(rest[-1]))
+        elif name == "fallocate" and isinstance(content, _File):
+            offset, length = int(rest[-2]), int(rest[-1])
+            # Zeros behind the end; what is there already stays.
+            content.doubtful.append(max(offset + length, len(content.after(None))))
         elif name in {"fsync", "fdatasync"}:
             if isinstance(content, _File):
                 content.sync()

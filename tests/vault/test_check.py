@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,14 @@ from leadglass.vault.check import ProblemKind
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import StoreResult
 from tests.vault.making import Archive, data_set
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Archive]:
+    """One whose blobs are files of their own; what is about packs is in test_packs.py."""
+    archive = Archive(tmp_path, packed=0).create()
+    yield archive
+    archive.close()
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ def problems(archive: Archive) -> list[ProblemKind]:
 
 def problems_after_restart(archive: Archive) -> list[ProblemKind | type[Exception]]:
     """The same after a stop and a start; an archive that does not start has been found damaged, too."""
-    fresh = Archive(archive.home)
+    fresh = Archive(archive.home, packed=archive.packed)
     try:
         fresh.open()
     except (Damaged, KeyTableDamaged, KeyUnavailable) as error:
@@ -113,7 +121,7 @@ def test_an_extra_blob_is_found(filled: Archive) -> None:
 
 def test_another_archives_blob_is_found(filled: Archive, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    other = Archive(tmp_path / "other").create()
+    other = Archive(tmp_path / "other", packed=0).create()
     other.store(data_set())
     foreign, *_ = blobs(other)
     shutil.copy(foreign, filled.home / "blobs" / "000" / "000" / foreign.name)

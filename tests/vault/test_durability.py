@@ -14,7 +14,7 @@ import pytest
 
 from leadglass.dicom.predicate import EVERY_STUDY
 from leadglass.dicom.query import Selection
-from leadglass.errors import KeyTableDamaged, KeyUnavailable
+from leadglass.errors import Damaged, KeyTableDamaged, KeyUnavailable
 from leadglass.seal.rootkey import RootKey
 from leadglass.vault.keys import Keys
 from tests.vault.making import RECOVERY, ROOT, Archive, header_of
@@ -142,7 +142,7 @@ def test_a_store_that_does_not_sync_is_caught(tmp_path: Path) -> None:
     target = tmp_path / "after"
     disk.cut(target, random.Random(1))
     promises = promised((tmp_path / "acknowledged").read_bytes())
-    with pytest.raises((AssertionError, ValueError, KeyTableDamaged)):
+    with pytest.raises((AssertionError, ValueError, Damaged, KeyTableDamaged)):
         check_promises(Archive(target).open(), promises)
 
 

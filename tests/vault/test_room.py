@@ -119,12 +119,14 @@ def test_room_is_measured_again_after_a_moment(small_disk: Path) -> None:
     room.require()
 
 
-@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
+@pytest.mark.parametrize(("call", "size"), [("fdatasync", 3000), ("fdatasync", 1_400_000), ("fsync", 1_400_000)])
 @pytest.mark.parametrize("when", ["3+5", "1+1"])
-def test_what_could_not_be_synced_is_not_acknowledged(tmp_path: Path, call: str, when: str) -> None:
-    """Every acknowledged object is there afterwards, whole; and with every sync failing, none is acknowledged."""
+def test_what_could_not_be_synced_is_not_acknowledged(tmp_path: Path, call: str, size: int, when: str) -> None:
+    """Of small objects, which share a pack, and of large ones.
+
+    Every acknowledged object is there afterwards, whole; and with every sync failing, none is acknowledged."""
     Archive(tmp_path).create().close()
-    program = [sys.executable, "-m", "tests.vault.storing", str(tmp_path), str(tmp_path / "acknowledged"), "1", "30"]
+    program = [sys.executable, "-m", "tests.vault.storing", str(tmp_path), str(tmp_path / "acknowledged"), "1", "30", str(size)]
     trace = ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={when}"]
     subprocess.run([*trace, *program], cwd=ROOT_DIR, check=False)
     said = [line.split() for line in (tmp_path / "acknowledged").read_text().splitlines() if " " in line]

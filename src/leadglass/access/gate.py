@@ -6,7 +6,7 @@ The order is the guarantee: what leaves the archive (find, get) does so after it
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from leadglass.access.grant import (
     GetGrant,
     Grant,
     MoveGrant,
+    Queued,
     SettleGrant,
     StoreGrant,
     TrailGrant,
@@ -219,7 +220,7 @@ class Gate:
             self._abandon(sequence, intent.principal, intent.door, intent.address, intent.action, Outcome.REFUSED)
             raise
 
-    def _record(self, grant: Grant, outcome: Outcome | None, studies: tuple[str, ...], count: int, detail: Detail) -> Callable[[], None]:
+    def _record(self, grant: Grant, outcome: Outcome | None, studies: tuple[str, ...], count: int, detail: Detail) -> Queued:
         now = self._clock()
 
         def entry(kind: entries.Kind, part: tuple[str, ...]) -> Entry:
@@ -243,7 +244,7 @@ class Gate:
         rest = range(begun, len(studies), MAX_STUDIES)
         told += [entry(entries.Kind.CONTINUED, studies[start : start + MAX_STUDIES]) for start in rest]
         sequences = [self._trail.append(one) for one in told]
-        return lambda: self._trail.flush(sequences[-1]) if sequences else None
+        return Queued(self._trail.hurry, lambda: self._trail.flush(sequences[-1]) if sequences else None)
 
     def _abandon(
         self, intent: int, principal: str, door: Door | None, address: str, action: Action | None, outcome: Outcome = Outcome.FAILED

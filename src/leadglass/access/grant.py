@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -63,17 +64,35 @@ class Grant(metaclass=_OnlyTheGateMakes):
 
         Raises RuntimeError the second time, and `TrailUnwritable` when it could not be made durable: then nothing may be acknowledged.
         """
+        self._settle(outcome, studies, count, detail).make_durable()
+
+    def begin_settling(
+        self, outcome: Outcome, *, studies: Iterable[str] = (), count: int = 0, detail: Detail = NOTHING
+    ) -> Callable[[], None]:
+        """As `settle`, but return while it is being written; the call given back waits for the end of that.
+
+        Acknowledge only after that. If what was recorded does not come true, `withdraw` it.
+        """
+        queued = self._settle(outcome, studies, count, detail)
+        queued.begin()
+        return queued.make_durable
+
+    def withdraw(self, outcome: Outcome) -> None:
+        """Record how a request really ended whose outcome was begun to be settled; durable on return, errors as `settle`."""
+        self._record(self, outcome, (), 0, {"withdrawn": 1}).make_durable()
+
+    def _settle(self, outcome: Outcome, studies: Iterable[str], count: int, detail: Detail) -> "Queued":
         with self._lock:
             if self._settled:
                 raise RuntimeError("a grant is settled once")
-            write = self._record(self, outcome, tuple(studies), count, detail)
+            queued = self._record(self, outcome, tuple(studies), count, detail)
             self._settled = True
-        write()
+        return queued
 
     def announce(self, studies: Iterable[str]) -> None:
         """Record which studies it is about, before the first byte of them leaves; durable on return."""
         self.require_open()
-        self._record(self, None, tuple(studies), 0, NOTHING)()
+        self._record(self, None, tuple(studies), 0, NOTHING).make_durable()
 
     def require_open(self) -> None:
         """Raise RuntimeError when this grant was settled: what it allowed is over."""
@@ -105,8 +124,18 @@ class Grant(metaclass=_OnlyTheGateMakes):
         return f"{type(self).__name__}({self.principal.id}, intent={self.intent}, settled={self._settled})"
 
 
-Record: TypeAlias = Callable[[Grant, Outcome | None, tuple[str, ...], int, Detail], Callable[[], None]]
-"""Queues the entries of an outcome, or of studies that are announced; gives the call that makes them durable."""
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The entries of an outcome, queued."""
+
+    begin: Callable[[], None]
+    """Lets them be written while the caller does something else."""
+    make_durable: Callable[[], None]
+    """Returns when they are; raises `TrailUnwritable`."""
+
+
+Record: TypeAlias = Callable[[Grant, Outcome | None, tuple[str, ...], int, Detail], Queued]
+"""Queues the entries of an outcome, or of studies that are announced."""
 Abandon: TypeAlias = Callable[[int, str, Door, str, Action], None]
 
 

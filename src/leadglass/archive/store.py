@@ -1,6 +1,8 @@
 """Store: one object on its way in, judged while it streams, kept only when it is whole."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from leadglass.access.grant import StoreGrant
 from leadglass.archive.commitment import Receipts
@@ -48,6 +50,7 @@ class Deposit:
         self._validator = Validator(transfer_syntax, max_bytes=limits.max_object_bytes)
         self._before_header = bytearray()
         self._incoming: Incoming | None = None
+        self._make_outcome_durable: Callable[[], None] | None = None
         self._over = False
 
     @property
@@ -77,13 +80,14 @@ class Deposit:
                 self._begin(header)
             incoming = self._incoming
             assert incoming is not None  # noqa: S101 - _begin made it
-            result = incoming.commit()
+            result = incoming.commit(partial(self._announce, header.study))
         except BaseException as error:
             self._give_up(error)
             raise
         self._over = True
         self._receipts.note(self._grant.principal.id, header.instance, result)
-        self._grant.settle(Outcome.DONE, studies=[header.study], count=1, detail={"result": result})
+        assert self._make_outcome_durable is not None  # noqa: S101 - commit announced it
+        self._make_outcome_durable()
         return result
 
     def abandon(self) -> None:
@@ -111,6 +115,10 @@ class Deposit:
         self._incoming.write(bytes(self._before_header))
         self._before_header.clear()
 
+    def _announce(self, study: Uid, result: StoreResult) -> None:
+        """Let the outcome be written while the object is: both are durable before the acknowledgement, and one flush's time is enough."""
+        self._make_outcome_durable = self._grant.begin_settling(Outcome.DONE, studies=[study], count=1, detail={"result": result})
+
     def _give_up(self, error: BaseException) -> None:
         self._end(Outcome.REFUSED if isinstance(error, BadInput | NotAllowed | NoRoom) else Outcome.FAILED)
 
@@ -120,5 +128,8 @@ class Deposit:
         self._over = True
         if self._incoming is not None:
             self._incoming.abandon()
+        if self._make_outcome_durable is not None:
+            self._grant.withdraw(outcome)
+            return
         header = self._validator.header
         self._grant.settle(outcome, studies=[header.study] if header is not None else [])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from leadglass import logs
 from leadglass.access.identity import LocalUser
+from leadglass.assemble.allocator import keep_buffers
 from leadglass.assemble.opening import Opened, opened
 from leadglass.config import Address, Settings, parse_address
 from leadglass.errors import LeadglassError, Refused
@@ -61,6 +62,7 @@ def serve(home: Home, doors: Doors, ready: Callable[[Listening], None]) -> None:
     """
     logs.to_stderr()
     open_all_descriptors()
+    keep_buffers()
     for listen in (doors.dimse, doors.web, doors.unsafe_plaintext):
         if listen is not None:
             # Refused before the archive is opened and its trail says that it was.

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -12,27 +13,89 @@ PIECE: Final = 512 * 1024
 """Bytes pulled from a thread at once: crossing costs 0.1 ms, which this much TLS takes three times over (bench/http_servers.py)."""
 
 
+class _Job:
+    """One call on its way through a thread; `finish` runs in the loop that asked."""
+
+    __slots__ = ("ended", "future", "is_over", "loop", "work")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[], Any]) -> None:
+        self.loop = loop
+        self.work = work
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.ended: asyncio.Future[None] | None = None
+        self.is_over = False
+
+    def run(self) -> None:
+        result, problem = None, None
+        try:
+            result = self.work()
+        except BaseException as error:  # noqa: BLE001 - whoever asked is told
+            problem = error
+        with contextlib.suppress(RuntimeError):
+            # A loop that was closed meanwhile has nobody left to tell.
+            self.loop.call_soon_threadsafe(self.finish, result, problem)
+
+    def finish(self, result: object, problem: BaseException | None) -> None:
+        self.is_over = True
+        if not self.future.done():
+            if problem is None:
+                self.future.set_result(result)
+            else:
+                self.future.set_exception(problem)
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
+
+
 class Workers:
-    """Threads that run one call of the archive at a time each; a slow client holds none while it is being waited for."""
+    """Threads that run one call of the archive at a time each; a slow client holds none while it is being waited for.
+
+    Not a ThreadPoolExecutor: its futures, chained and shielded, cost as much as taking in a small object.
+    """
 
     def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="archive")
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._count = count
+        self._busy = 0
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work` in a thread; when cancelled, it ends first, since a thread cannot be stopped and must not be left behind."""
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        loop = asyncio.get_running_loop()
+        job = _Job(loop, work)
+        self._busy += 1
+        if self._busy > len(self._threads) < self._count:
+            self._add_thread()
+        self._jobs.put(job)
         try:
-            return await asyncio.shield(future)
+            result: T = await job.future
         except asyncio.CancelledError:
-            while not future.done():
+            while not job.is_over:
+                job.ended = loop.create_future()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()
+                    await job.ended
             raise
+        finally:
+            self._busy -= 1
+        return result
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Wait for what is under way, and end the threads."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"archive_{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.run()
+            # Not held while this thread waits for the next: it may be large.
+            del job
 
 
 def gather(pieces: Iterator[bytes], size: int = PIECE) -> Iterator[bytes]:

@@ -1,10 +1,12 @@
 """The growing files of the trail: one batch of entries is written whole, or not at all.
 
-The order is what makes a batch survive: sealed bundle, its fdatasync, tiles (a full tile and every upper one synced), checkpoint.
+The order is what makes a batch survive: sealed bundle, its fdatasync, tiles (a full tile and every upper one synced), checkpoint. Tiles and
+checkpoint may follow for several batches together.
 So whatever the checkpoint covers is durable in the bundles, and the tiles can be computed from them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from leadglass.trail import layout
@@ -32,6 +34,7 @@ class TrailFiles:
         self._signer = signer
         self._tree = tree
         self._bundle_bytes = bundle_bytes
+        self._uncovered: list[Record] = []
         self._handles: dict[str, int] = {}
         self._undo: list[Callable[[], None]] = []
         self.checkpoint = checkpoint
@@ -40,6 +43,12 @@ class TrailFiles:
 
     @property
     def size(self) -> int:
+        """Entries that are durable."""
+        return self._tree.size + len(self._uncovered)
+
+    @property
+    def covered(self) -> int:
+        """Entries that the checkpoint signs, with all their tiles."""
         return self._tree.size
 
     def commit(self, records: Sequence[Record], *, adopted: bool = False) -> None:
@@ -47,32 +56,64 @@ class TrailFiles:
 
         Raises OSError after everything was put back as it was; `broken` is true when that was not possible.
         """
-        tree, bundle_bytes = self._tree.copy(), self._bundle_bytes
+        before = self._bundle_bytes, list(self._uncovered)
+        with self._all_or_nothing():
+            try:
+                self._append(records, adopted=adopted)
+                self._cover()
+            except BaseException:
+                self._bundle_bytes, self._uncovered = before
+                raise
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Make `records` durable, to be covered by the next `commit` or `cover`; errors as `commit`."""
+        before = self._bundle_bytes, list(self._uncovered)
+        with self._all_or_nothing():
+            try:
+                self._append(records, adopted=False)
+            except BaseException:
+                self._bundle_bytes, self._uncovered = before
+                raise
+
+    def cover(self) -> None:
+        """Let tiles and checkpoint follow what was appended; errors as `commit`, and it stays durable all the same."""
+        with self._all_or_nothing():
+            self._cover()
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
         self._undo = []
         try:
-            start = 0
-            while start < len(records):
-                room = TILE_WIDTH - tree.size % TILE_WIDTH
-                part = records[start : start + room]
-                bundle_bytes = self._commit_part(tree, bundle_bytes, part, adopted=adopted)
-                start += len(part)
-            note = self._signer.sign(Checkpoint(self._signer.verifier.name, tree.size, tree.root()).text)
-            self._write_checkpoint(note)
+            yield
         except BaseException:
             self._roll_back()
             raise
-        self._tree, self._bundle_bytes, self.checkpoint = tree, bundle_bytes, note
 
-    def _commit_part(self, tree: Tree, bundle_bytes: int, records: Sequence[Record], *, adopted: bool) -> int:
-        """Write records that all go into one bundle; gives the bytes that the growing bundle then holds."""
-        bundle, position = divmod(tree.size, TILE_WIDTH)
-        sealed = b"".join(record.encode() for record in records)
+    def _append(self, records: Sequence[Record], *, adopted: bool) -> None:
+        for bundle, position, part in _parts(self.size, records):
+            path = layout.sealed_path(bundle)
+            sealed = b"".join(record.encode() for record in part)
+            if adopted:
+                self._sync(self._handle(path))
+            else:
+                self._grow(path, _Growth(self._bundle_bytes, bytearray(sealed)), sync=True, new=position == 0)
+            self._uncovered += part
+            if position + len(part) == TILE_WIDTH:
+                self._forget(path)
+                self._bundle_bytes = 0
+            else:
+                self._bundle_bytes += len(sealed)
+
+    def _cover(self) -> None:
+        tree = self._tree.copy()
+        for bundle, position, part in _parts(tree.size, self._uncovered):
+            self._cover_part(tree, bundle, position, part)
+        note = self._signer.sign(Checkpoint(self._signer.verifier.name, tree.size, tree.root()).text)
+        self._write_checkpoint(note)
+        self._tree, self._uncovered, self.checkpoint = tree, [], note
+
+    def _cover_part(self, tree: Tree, bundle: int, position: int, records: Sequence[Record]) -> None:
         full = position + len(records) == TILE_WIDTH
-        path = layout.sealed_path(bundle)
-        if adopted:
-            self._sync(self._handle(path))
-        else:
-            self._grow(path, _Growth(bundle_bytes, bytearray(sealed)), sync=True, new=position == 0)
         growths = {layout.entries_path(bundle): _Growth(position * layout.ENTRY_SIZE, bytearray(), full=full)}
         for record in records:
             growths[layout.entries_path(bundle)].data += layout.encode_entry(record.leaf)
@@ -86,10 +127,6 @@ class TrailFiles:
             self._grow(tile, growth, sync=growth.full or growth.upper, new=growth.offset == 0)
             if growth.full:
                 self._forget(tile)
-        if full:
-            self._forget(path)
-            return 0
-        return bundle_bytes + len(sealed)
 
     def _grow(self, path: str, growth: _Growth, *, sync: bool, new: bool) -> None:
         descriptor = self._handle(path)
@@ -170,3 +207,13 @@ class TrailFiles:
         finally:
             for path in list(self._handles):
                 self._forget(path)
+
+
+def _parts(size: int, records: Sequence[Record]) -> Iterator[tuple[int, int, list[Record]]]:
+    """Records that follow `size` others, by bundle: its number, the place of the first in it, and those that go into it."""
+    start = 0
+    while start < len(records):
+        bundle, position = divmod(size + start, TILE_WIDTH)
+        part = list(records[start : start + TILE_WIDTH - position])
+        yield bundle, position, part
+        start += len(part)

@@ -30,6 +30,10 @@ MAX_BATCH = 1024
 MAX_PENDING = 8192
 """Entries that wait while the disk is full: a few MB of memory; beyond it nothing more is taken."""
 
+COVER_SECONDS = 0.05
+"""How long entries that are durable may wait for their tiles and the checkpoint, where somebody is in a hurry (`TrailLog.hurry`)."""
+MAX_UNCOVERED = 1024
+
 CHECKPOINT_SYNC_SECONDS = 1.0
 """A power cut may take the checkpoint back this far; the entries are durable regardless, and are adopted and signed at the next start."""
 
@@ -48,7 +52,8 @@ class Snapshot:
 class TrailLog:
     """Appends sealed entries to trail/ and signs each batch; thread-safe.
 
-    `append` only queues. An entry is acknowledged when `flush` returns: durable, and covered by the signed checkpoint.
+    `append` only queues. An entry is acknowledged when `flush` returns: durable, and covered by the signed checkpoint at once, or within
+    COVER_SECONDS once somebody was in a hurry. Whoever asks for a checkpoint gets one that covers all that is acknowledged.
     """
 
     # Invariant: self._files.size + entries being written + len(self._pending) == self._next
@@ -59,7 +64,13 @@ class TrailLog:
         self._key = seal_key
         self._signer = signer
         self._clock = clock
-        self._lock = threading.Condition()
+        lock = threading.RLock()
+        self._lock = threading.Condition(lock)
+        self._wanted = threading.Condition(lock)
+        self._writer: threading.Thread | None = None
+        self._hurried = False
+        self._cover_failed = False
+        self._covered_at = time.monotonic()
         self._pending: list[Entry] = []
         self._next = files.size
         self._size = files.size
@@ -147,12 +158,13 @@ class TrailLog:
 
     def checkpoint(self) -> bytes:
         """The current signed checkpoint, to be kept where nobody can reach both it and this archive."""
-        return self._files.checkpoint
+        return self.snapshot().note
 
     def snapshot(self) -> Snapshot:
         """The current checkpoint with the number of entries that it covers."""
         with self._still():
-            return Snapshot(self._files.size, self._files.checkpoint)
+            self._cover()
+            return Snapshot(self._files.covered, self._files.checkpoint)
 
     def head(self) -> Checkpoint:
         """What the current checkpoint signs."""
@@ -171,6 +183,49 @@ class TrailLog:
             self._pending.append(entry)
             self._next += 1
             return self._next - 1
+
+    def hurry(self) -> None:
+        """Begin to write what is queued, in a thread of the trail's own, while the caller does something else before `flush`."""
+        with self._lock:
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._keep_writing, name="trail", daemon=True)
+                self._writer.start()
+            self._hurried = True
+            self._wanted.notify()
+
+    def _keep_writing(self) -> None:
+        with self._lock:
+            while not self._closed:
+                may_write = not (self._writing or self._waiting_for_stillness or self._files.broken)
+                since = time.monotonic() - self._covered_at
+                waiting = self._files.size - self._files.covered
+                if may_write and self._hurried:
+                    self._hurried = False
+                    if self._pending:
+                        self._lead()
+                elif may_write and waiting and (since >= COVER_SECONDS or waiting >= MAX_UNCOVERED):
+                    self._exclusively(self._cover)
+                else:
+                    self._wanted.wait(max(COVER_SECONDS - since, 0.001) if waiting and not self._cover_failed else None)
+
+    def _exclusively(self, work: Callable[[], object]) -> None:
+        """Run `work` while nobody else writes; called with the lock held, which is let go meanwhile."""
+        self._writing = True
+        self._lock.release()
+        try:
+            work()
+        finally:
+            self._lock.acquire()
+            self._writing = False
+            self._lock.notify_all()
+
+    def _cover(self) -> bool:
+        """Let tiles and checkpoint follow what is durable; called while nobody else writes. Gives whether they do."""
+        self._covered_at = time.monotonic()
+        if self._files.size > self._files.covered and not self._files.broken:
+            self._cover_failed = not self._try(self._files.cover)
+            self._sync_checkpoint()
+        return not self._cover_failed
 
     def flush(self, sequence: int | None = None) -> None:
         """Return when entry `sequence` (all that is queued, if None) is durable and signed; raises `TrailUnwritable`.
@@ -206,6 +261,7 @@ class TrailLog:
         finally:
             self._lock.acquire()
             self._writing = False
+            self._wanted.notify()
             if self._files.size > self._size:
                 self._size = self._files.size
             else:
@@ -214,28 +270,35 @@ class TrailLog:
             self._lock.notify_all()
 
     def _write(self, batch: list[Entry]) -> None:
+        if self._cover_failed and not self._cover():
+            return
         first, origin = self._files.size, self._signer.verifier.name
         records = []
         for sequence, entry in enumerate(batch, first):
             sealed = seal(self._key, seal_context(origin, sequence), entry.encode())
             records.append(Record(Leaf.of(entry, sealed).encode(), sealed))
-        if not self._commit(records):
+        write = self._files.commit if self._writer is None else self._files.append
+        if not self._try(lambda: write(records)):
             return
+        if self._writer is None:
+            self._sync_checkpoint()
+        if not self._reserve_there and time.monotonic() - self._reserve_tried > RESERVE_RETRY_SECONDS:
+            self._restore_reserve()
+
+    def _sync_checkpoint(self) -> None:
         now = time.monotonic()
         if now - self._checkpoint_synced > CHECKPOINT_SYNC_SECONDS:
             self._checkpoint_synced = now
-            # A failure here marks the files as broken; this batch is durable all the same.
+            # A failure here marks the files as broken; what was written is durable all the same.
             with suppress(OSError):
                 self._files.sync_checkpoint()
-        if not self._reserve_there and now - self._reserve_tried > RESERVE_RETRY_SECONDS:
-            self._restore_reserve()
 
-    def _commit(self, records: list[Record]) -> bool:
+    def _try(self, write: Callable[[], object]) -> bool:
         try:
-            self._files.commit(records)
+            write()
         except OSError as error:
             if error.errno in _FULL and not self._files.broken and self._give_up_reserve():
-                return self._commit(records)
+                return self._try(write)
             logs.fault("the trail cannot be written: nothing is served until it can; look at the disk that holds trail/", error)
             return False
         return True
@@ -299,14 +362,16 @@ class TrailLog:
         finally:
             with self._lock:
                 self._writing = False
+                self._wanted.notify()
                 self._lock.notify_all()
 
     def verify(self, kept_checkpoint: bytes | None = None, vouched: Checkpoint | None = None) -> verify.Report:
         """Verify the whole trail while it is in use: full bundles first, the growing edge while writing pauses."""
         verification = verify.Verification(self._disk.folder, self._signer.verifier, kept_checkpoint, vouched)
-        while verification.size < (full := self._size // TILE_WIDTH * TILE_WIDTH) and verification.advance(full):
+        while verification.size < (full := self.snapshot().size // TILE_WIDTH * TILE_WIDTH) and verification.advance(full):
             pass
         with self._still():
+            self._cover()
             return verification.finish()
 
     def close(self) -> None:
@@ -317,5 +382,10 @@ class TrailLog:
             self.flush()
         finally:
             with self._still():
+                self._cover()
                 self._closed = True
                 self._files.close()
+            with self._lock:
+                self._wanted.notify()
+            if self._writer is not None:
+                self._writer.join()

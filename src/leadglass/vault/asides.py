@@ -48,7 +48,7 @@ class Asides:
 
     def put(self, standing: Standing, place: BlobPlace, instance: Uid, study: Uid, digest: bytes | None = None) -> None:
         conflict = standing.conflict
-        what = (place.blob_id, place.shard, conflict.kind.value, conflict.first_blob_id, conflict.since_ns, instance, study)
+        what = (place.blob_id, place.where, conflict.kind.value, conflict.first_blob_id, conflict.since_ns, instance, study)
         self._connection.execute(_PUT, (*what, standing.state.value, standing.settled_ns, digest))
 
     def settle(self, settlement: Settlement) -> None:

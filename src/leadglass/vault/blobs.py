@@ -1,37 +1,45 @@
 """Where sealed bytes lie: opaque, random names in sequential shards; nothing stored is ever overwritten.
 
-A blob is written to `incoming/NAME`, made durable there, moved to the current shard, and acknowledged once the shard's folder is durable:
-what lies in a shard was whole when it got there, what lies in incoming was never acknowledged.
+What lies in a shard was whole when it got there, or was never acknowledged and says so.
 """
 
 import os
-import re
-import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol
 
-from leadglass.durable import PRIVATE_FILE, make_folder, sync_file, sync_folder, sync_names, write_all
-from leadglass.errors import Damaged, StorageFailed
+from leadglass.errors import Damaged
 from leadglass.seal.chunked import Bytes
-from leadglass.vault.room import Room, disk_errors
 
 BLOB_ID_SIZE: Final = 16
 SHARD_SIZE: Final = 4096
 """Blobs in a shard folder: few enough to list in a millisecond, so that a start after a crash looks at little."""
-_SHARDS_PER_FOLDER: Final = 1000
-_SHARD_PART: Final = re.compile(r"[0-9]{3}", re.ASCII)
-_OWN_NAMES: Final = frozenset({"incoming", "journal", "journal.new"})
-_NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_OFFSET_BITS: Final = 40
 
 
 class BlobPlace(NamedTuple):
-    """Where a blob lies: its shard's number and its random id."""
+    """Where a blob lies: its shard's number and its place within the shard's pack, in one number, and its random id."""
 
-    shard: int
+    where: int
     blob_id: bytes
+
+    @classmethod
+    def of(cls, shard: int, blob_id: bytes, at: int = 0) -> "BlobPlace":
+        """In this shard: `at` is where it begins in the pack, 0 for a file of its own."""
+        return cls(shard << _OFFSET_BITS | at, blob_id)
+
+    @property
+    def shard(self) -> int:
+        return self.where >> _OFFSET_BITS
+
+    @property
+    def at(self) -> int:
+        return self.where & ((1 << _OFFSET_BITS) - 1)
+
+
+def places_of(shard: int) -> tuple[int, int]:
+    """The lowest and the highest `where` of a shard."""
+    return shard << _OFFSET_BITS, (shard + 1 << _OFFSET_BITS) - 1
 
 
 class OpenBlob(Protocol):
@@ -90,249 +98,33 @@ class BlobStore(Protocol):
         """What lies among the blobs and is none: one line each, naming nothing from outside."""
         ...
 
+    def is_torn(self, place: BlobPlace) -> bool:
+        """Whether a blob that does not open is what a power cut left of something never acknowledged; asked before anything is stored."""
+        ...
+
     def sweep(self) -> int:
         """Drop what an unclean stop left half written; returns how many there were."""
         ...
 
+    def close(self) -> None:
+        """Let go of what is held open; nothing is stored afterwards."""
+        ...
 
-def _missing(place: BlobPlace) -> Damaged:
+
+def missing(place: BlobPlace) -> Damaged:
+    """What to raise where there is no such blob."""
     return Damaged(f"blob {place.blob_id.hex()} of shard {place.shard} is missing; restore HOME/blobs from its copy")
 
 
-class _SharedSync:
-    """One fsync of a folder for everybody who renamed into it meanwhile."""
+class BytesBlob:
+    """A blob in memory."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._count = threading.Lock()
-        self._one_at_a_time = threading.Lock()
-        self._asked = 0
-        self._done = 0
-
-    def __call__(self) -> None:
-        """Return once a sync that began after this call has ended; OSError if it failed."""
-        with self._count:
-            self._asked += 1
-            mine = self._asked
-        with self._one_at_a_time:
-            if self._done >= mine:
-                return
-            covers = self._asked
-            sync_names(self._descriptor)
-            self._done = covers
-
-    def __del__(self) -> None:
-        # Not closed earlier: a thread that renamed into a full shard may still be about to sync it.
-        os.close(self._descriptor)
-
-
-class _FileBlob:
-    """A blob in a file."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.size = os.fstat(descriptor).st_size
-
-    def pread(self, length: int, offset: int) -> bytes:
-        try:
-            data = os.pread(self._descriptor, length, offset)
-            while len(data) < length and (more := os.pread(self._descriptor, length - len(data), offset + len(data))):
-                data += more
-        except OSError as error:
-            raise Damaged(f"a blob cannot be read: {error.strerror}; check the disk") from None
-        return data
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class _FolderBlobWriter:
-    """A file in incoming/, made at the first write."""
-
-    def __init__(self, store: "FolderBlobs") -> None:
-        self._store = store
-        self.blob_id = os.urandom(BLOB_ID_SIZE)
-        self._path = f"{store.incoming}/{self.blob_id.hex()}"
-        self._descriptor = -1
-        self._gone = True
-
-    def write(self, data: Bytes) -> None:
-        self._store.room.require(len(data))
-        with disk_errors():
-            if self._descriptor < 0:
-                self._descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
-                self._gone = False
-            write_all(self._descriptor, memoryview(data))
-
-    def reread(self) -> OpenBlob:
-        return _FileBlob(os.dup(self._descriptor))
-
-    def commit(self) -> BlobPlace:
-        try:
-            with disk_errors():
-                # After a failed fsync this descriptor is given up, never synced again: the kernel may have dropped the pages (fsync(2)).
-                sync_file(self._descriptor)
-                place = self._store.settle(self._path, self.blob_id)
-            self._gone = True
-            return place
-        except BaseException:
-            self.abandon()
-            raise
-        finally:
-            self._close()
-
-    def abandon(self) -> None:
-        if not self._gone:
-            self._gone = True
-            with suppress(FileNotFoundError):
-                os.unlink(self._path)  # noqa: PTH108 - once for every object: a Path costs more than the call
-        self._close()
-
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-class FolderBlobs:
-    """Blobs as files under HOME/blobs; safe for several threads of one process."""
-
-    def __init__(self, folder: Path, room: Room, *, shard_size: int = SHARD_SIZE) -> None:
-        self._folder = folder
-        self.room = room
-        self.incoming = folder / "incoming"
-        make_folder(folder)
-        make_folder(self.incoming)
-        self._lock = threading.Lock()
-        self._failed = False
-        self._shard_size = shard_size
-        self._shard, self._held = self._last_shard()
-        self._sync = self._open_shard(self._shard)
-
-    @classmethod
-    def at(cls, folder: Path, reserve: int = 0, *, shard_size: int = SHARD_SIZE) -> Self:
-        """The blobs in `folder`, which is made if missing; its parent must exist."""
-        make_folder(folder)
-        return cls(folder, Room(folder, reserve), shard_size=shard_size)
-
-    @property
-    def shard(self) -> int:
-        return self._shard
-
-    def create(self) -> BlobWriter:
-        if self._failed:
-            raise StorageFailed(
-                "the disk failed to make an object durable: nothing is stored until the disk was checked and leadglass restarted"
-            )
-        self.room.require()
-        return _FolderBlobWriter(self)
-
-    def open(self, place: BlobPlace) -> OpenBlob:
-        try:
-            return _FileBlob(os.open(self._path(place), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
-        except FileNotFoundError:
-            raise _missing(place) from None
-        except OSError as error:
-            raise Damaged(f"blob {place.blob_id.hex()} of shard {place.shard} cannot be opened: {error.strerror}") from None
-
-    def remove(self, place: BlobPlace) -> None:
-        with disk_errors():
-            self._path(place).unlink(missing_ok=True)
-            sync_folder(self._shard_folder(place.shard))
-
-    def places_in(self, shard: int) -> list[BlobPlace]:
-        try:
-            with os.scandir(self._shard_folder(shard)) as entries:
-                names = sorted(entry.name for entry in entries if _NAME.fullmatch(entry.name))
-        except FileNotFoundError:
-            return []
-        return [BlobPlace(shard, bytes.fromhex(name)) for name in names]
-
-    def strangers(self) -> Iterator[str]:
-        for entry in os.scandir(self._folder):
-            if not (_SHARD_PART.fullmatch(entry.name) or entry.name in _OWN_NAMES):
-                yield "the blobs' folder holds something that is not ours"
-        for upper in _numbered(self._folder):
-            for entry in os.scandir(self._folder / f"{upper:03}"):
-                if not (_SHARD_PART.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)):
-                    yield f"folder {upper:03} of the blobs holds something that is no shard"
-            for lower in _numbered(self._folder / f"{upper:03}"):
-                shard = upper * _SHARDS_PER_FOLDER + lower
-                for entry in os.scandir(self._shard_folder(shard)):
-                    if not (_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
-                        yield f"shard {shard} holds something that is no blob"
-
-    def sweep(self) -> int:
-        names = list(self.incoming.iterdir())
-        for path in names:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        return len(names)
-
-    def settle(self, path: str, blob_id: bytes) -> BlobPlace:
-        """Move a durable file into the current shard and make its name durable too."""
-        with self._lock:
-            if self._held >= self._shard_size:
-                self._next_shard()
-            self._held += 1
-            place, sync = BlobPlace(self._shard, blob_id), self._sync
-            target = f"{sync.folder}/{blob_id.hex()}"
-            os.rename(path, target)  # noqa: PTH104 - as above
-        try:
-            sync()
-        except OSError:
-            # Whether this and earlier names of the folder are on the disk, nobody knows: acknowledge nothing more.
-            self._failed = True
-            os.unlink(target)  # noqa: PTH108 - as above
-            raise
-        return place
-
-    def _next_shard(self) -> None:
-        self._sync = self._open_shard(self._shard + 1)
-        self._shard, self._held = self._shard + 1, 0
-
-    def _open_shard(self, shard: int) -> _SharedSync:
-        folder = self._shard_folder(shard)
-        make_folder(folder.parent)
-        make_folder(folder)
-        return _SharedSync(folder)
-
-    def _shard_folder(self, shard: int) -> Path:
-        upper, lower = divmod(shard, _SHARDS_PER_FOLDER)
-        return self._folder / f"{upper:03}" / f"{lower:03}"
-
-    def _path(self, place: BlobPlace) -> Path:
-        return self._shard_folder(place.shard) / place.blob_id.hex()
-
-    def _last_shard(self) -> tuple[int, int]:
-        for upper in reversed(_numbered(self._folder)):
-            for lower in reversed(_numbered(self._folder / f"{upper:03}")):
-                shard = upper * _SHARDS_PER_FOLDER + lower
-                return shard, len(list(self._shard_folder(shard).iterdir()))
-        return 0, 0
-
-
-def _numbered(folder: Path) -> list[int]:
-    """The numbered folders in `folder`, in order."""
-    with os.scandir(folder) as entries:
-        return sorted(int(entry.name) for entry in entries if _SHARD_PART.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False))
-
-
-class _MemoryBlob:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Bytes) -> None:
         self._data = data
         self.size = len(data)
 
     def pread(self, length: int, offset: int) -> bytes:
-        return self._data[offset : offset + length]
+        return bytes(self._data[offset : offset + length])
 
     def close(self) -> None:
         pass
@@ -348,7 +140,7 @@ class _MemoryBlobWriter:
         self._data += data
 
     def reread(self) -> OpenBlob:
-        return _MemoryBlob(bytes(self._data))
+        return BytesBlob(bytes(self._data))
 
     def commit(self) -> BlobPlace:
         return self._blobs.keep(self.blob_id, bytes(self._data))
@@ -374,15 +166,15 @@ class MemoryBlobs:
 
     def keep(self, blob_id: bytes, data: bytes) -> BlobPlace:
         with self._lock:
-            place = BlobPlace(self.shard, blob_id)
+            place = BlobPlace.of(self.shard, blob_id)
             self.kept[place] = data
             return place
 
     def open(self, place: BlobPlace) -> OpenBlob:
         try:
-            return _MemoryBlob(self.kept[place])
+            return BytesBlob(self.kept[place])
         except KeyError:
-            raise _missing(place) from None
+            raise missing(place) from None
 
     def remove(self, place: BlobPlace) -> None:
         self.kept.pop(place, None)
@@ -393,5 +185,11 @@ class MemoryBlobs:
     def strangers(self) -> Iterator[str]:
         yield from ()
 
+    def is_torn(self, place: BlobPlace) -> bool:  # noqa: ARG002 - memory has no power cuts
+        return False
+
     def sweep(self) -> int:
         return 0
+
+    def close(self) -> None:
+        pass

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _REPLAY_SIZE: Final = 1024 * 1024
 
 
+def _not_told(_result: StoreResult) -> None:
+    pass
+
+
 class Deposit:
     """Write the data set, then commit or abandon. Not for several threads at once.
 
@@ -59,13 +63,17 @@ class Deposit:
             self.abandon()
             raise
 
-    def commit(self) -> StoreResult:
-        """Keep the object, durably, and say what became of it. NoRoom or StorageFailed: it is not kept; send it again."""
+    def commit(self, decided: Callable[[StoreResult], object] = _not_told) -> StoreResult:
+        """Keep the object, durably, and say what became of it. NoRoom or StorageFailed: it is not kept; send it again.
+
+        `decided` is called once with what will become of it, just before it is made so.
+        """
         if self._over:
             raise ValueError("this deposit is over")
         try:
             if self._twin is not None:
                 if self._size == self._twin.size:
+                    decided(StoreResult.ALREADY_THERE)
                     return StoreResult.ALREADY_THERE
                 self._stop_comparing()
             sealing = self._sealing_writer()
@@ -73,7 +81,10 @@ class Deposit:
                 clash = self._clash()
                 ending = Ending(clash is not None, self._holdings.next_commit())
                 finish_blob(sealing, ending)
-                return self._store(ending) if clash is None else self._keep_once(*clash, ending)
+                if clash is not None:
+                    return self._keep_once(*clash, ending, decided)
+                decided(StoreResult.STORED)
+                return self._store(ending)
         finally:
             self.abandon()
 
@@ -154,15 +165,18 @@ class Deposit:
             self._index_or_remove(place, lambda: holdings.index.add(entry))
         return StoreResult.STORED
 
-    def _keep_once(self, kind: ConflictKind, first: bytes, ending: Ending) -> StoreResult:
+    def _keep_once(self, kind: ConflictKind, first: bytes, ending: Ending, decided: Callable[[StoreResult], object]) -> StoreResult:
         """Put the object aside, unless it equals what is served or was put aside already."""
         digest = self._digest()
         if digest is not None:
             place = self._holdings.index.place(self._header.instance)
             if place is not None and self._digest_at(place) == digest:
+                decided(StoreResult.ALREADY_THERE)
                 return StoreResult.ALREADY_THERE
             if self._is_aside(digest):
+                decided(StoreResult.CONFLICT)
                 return StoreResult.CONFLICT
+        decided(StoreResult.CONFLICT)
         self._put_aside(kind, first, ending, digest)
         return StoreResult.CONFLICT
 

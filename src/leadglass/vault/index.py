@@ -21,7 +21,7 @@ from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.errors import Damaged, NoRoom, StorageFailed
 from leadglass.vault.asides import Asides, ConflictRow, Wanted
-from leadglass.vault.blobs import BlobPlace
+from leadglass.vault.blobs import BlobPlace, places_of
 from leadglass.vault.journal import Settlement, Standing
 from leadglass.vault.rows import Entry, Exchange, RowWriter, StudyRow
 from leadglass.vault.search import Search, admits_statement, instances_statement
@@ -317,13 +317,13 @@ class Index:
 
     def blobs_in(self, shard: int) -> set[BlobPlace]:
         """Every place that the index knows in a shard, also of what was put aside."""
-        sql = "SELECT shard, blob FROM instance_rows WHERE shard = ? UNION ALL SELECT shard, blob FROM conflicts WHERE shard = ?"
-        return {BlobPlace(*row) for row in self.rows(sql, shard, shard)}
+        sql = "SELECT shard, blob FROM {} WHERE shard BETWEEN ? AND ?"
+        return {BlobPlace(*row) for table in ("instance_rows", "conflicts") for row in self.rows(sql.format(table), *places_of(shard))}
 
     def last_shard(self) -> int:
         """The highest shard that the index knows of."""
         sql = "SELECT max(ifnull((SELECT max(shard) FROM instance_rows), 0), ifnull((SELECT max(shard) FROM conflicts), 0))"
-        return max(int(row[0]) for row in self.rows(sql))
+        return max(BlobPlace(row[0], b"").shard for row in self.rows(sql))
 
     def holds(self, blob_id: bytes, instance: Uid) -> bool:
         """Whether this blob is known as this instance, served or put aside, wherever it lies."""

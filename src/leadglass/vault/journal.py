@@ -192,7 +192,7 @@ def decode_record(plain: bytes) -> Record:
 
 
 def _encode_place(place: BlobPlace) -> list[int | str]:
-    return [place.shard, place.blob_id.hex()]
+    return [place.where, place.blob_id.hex()]
 
 
 def _decode_place(written: Any) -> BlobPlace:  # noqa: ANN401 - what stands in JSON

@@ -194,7 +194,7 @@ class RowWriter:
             classes.append((study.id, entry.header.sop_class))
             _, values = row_values(OWN_ATTRIBUTES, entry.header.values)
             uids = self._uid(entry.header.sop_class), self._uid(entry.transfer_syntax)
-            where = (entry.size, entry.received_ns, entry.place.shard, entry.place.blob_id)
+            where = (entry.size, entry.received_ns, *entry.place)
             instances.append((series.id, *values, _number(entry.header), *uids, *where))
         self._connection.executemany(_INSERT_INSTANCE, instances)
         for study_id, sop_class in classes:

@@ -15,7 +15,7 @@ from leadglass.dicom.attributes import INDEXED, Attribute
 from leadglass.dicom.matching import name_groups, normalise
 from leadglass.vocabulary import Level
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 STUDY_ATTRIBUTES: Final = INDEXED[Level.PATIENT] + INDEXED[Level.STUDY]
 SERIES_ATTRIBUTES: Final = INDEXED[Level.SERIES]
@@ -135,6 +135,7 @@ CREATE INDEX conflicts_by_shard ON conflicts (shard);
 gives a trait's studies by their date. What stands under which keyword is told beside `SHARED`. UIDs that millions of objects share stand
 once, in `uids`; `instances` shows the rows with them.
 """
+"""`shard` is `BlobPlace.where`: the shard and the place in its pack."""
 
 CONTRADICTIONS: Final = {
     "a series does not count its instances": (

@@ -57,7 +57,8 @@ def look_at(keys: Keys, blobs: BlobStore, place: BlobPlace) -> Found:
 def admit_unknown(holdings: Holdings) -> int:
     """Index what lies in the last shards and is not indexed; returns how many there were.
 
-    A blob that does not open stays where it is, for `check` to name: it may be somebody's work, and is evidence.
+    A blob that does not open stays where it is, for `check` to name: it may be somebody's work, and is evidence. Only what a power cut left
+    half written at the end of a pack, hence never acknowledged, is made void.
     """
     index, blobs = holdings.index, holdings.blobs
     count = 0
@@ -67,7 +68,7 @@ def admit_unknown(holdings: Holdings) -> int:
         unknown = [place for place in blobs.places_in(shard) if place not in known]
         if unknown and journaled is None:
             journaled = standings(holdings.journal)
-        for found in _in_order(holdings.keys, blobs, unknown):
+        for found in _in_order(holdings.keys, blobs, unknown, drop_torn=True):
             _admit(index, holdings.journal, journaled or {}, found)
             count += 1
     index.flush()
@@ -100,13 +101,16 @@ def _remove(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _in_order(keys: Keys, blobs: BlobStore, places: list[BlobPlace]) -> list[Found]:
+def _in_order(keys: Keys, blobs: BlobStore, places: list[BlobPlace], *, drop_torn: bool = False) -> list[Found]:
     """What opens of one shard, in the order in which it was committed: where two claim the same, the earlier one is the first."""
     found = []
     for place in places:
         try:
             found.append(look_at(keys, blobs, place))
         except (Damaged, KeyUnavailable, BadInput) as error:
+            if drop_torn and isinstance(error, Damaged) and blobs.is_torn(place):
+                blobs.remove(place)
+                continue
             logs.fault("a blob does not open and is not indexed; `leadglass check` names it", error)
     return sorted(found, key=lambda one: one.entry.precedence)
 

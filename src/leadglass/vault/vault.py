@@ -17,10 +17,11 @@ from leadglass.dicom.uid import Uid
 from leadglass.durable import make_folder
 from leadglass.errors import Damaged
 from leadglass.vault.asides import ConflictRow, Wanted
-from leadglass.vault.blobs import BlobPlace, FolderBlobs
+from leadglass.vault.blobs import BlobPlace
 from leadglass.vault.check import Problem, check
 from leadglass.vault.contenders import Contender, admits, contenders, counterpart
 from leadglass.vault.deposit import Deposit
+from leadglass.vault.folder import PACKED, FolderBlobs
 from leadglass.vault.holdings import Holdings, StoredObject
 from leadglass.vault.index import Index, InstanceRow
 from leadglass.vault.journal import Conflict, Journal
@@ -55,22 +56,22 @@ class Vault:
         self._holdings = holdings
 
     @classmethod
-    def create(cls, home: Path, keys: Keys, *, reserve_bytes: int = 0) -> Self:
+    def create(cls, home: Path, keys: Keys, *, reserve_bytes: int = 0, packed: int = PACKED) -> Self:
         """Make HOME/blobs and HOME/index for a new archive whose keys exist."""
         make_folder(home / "blobs")
         make_folder(home / "index")
         Journal.create(_journal_path(home), keys.archive_id)
         Index.create(_index_path(home), keys.named("index")).close()
-        return cls.open(home, keys, reserve_bytes=reserve_bytes)
+        return cls.open(home, keys, reserve_bytes=reserve_bytes, packed=packed)
 
     @classmethod
-    def open(cls, home: Path, keys: Keys, *, reserve_bytes: int = 0) -> Self:
-        """Open what is stored, and admit what an unclean stop kept out of the index.
+    def open(cls, home: Path, keys: Keys, *, reserve_bytes: int = 0, packed: int = PACKED) -> Self:
+        """Open what is stored, and admit what an unclean stop kept out of the index; blobs of up to `packed` bytes share packs.
 
         Damaged if the journal or the index is missing or was changed; `remake_index` makes the index again.
         """
         journal = Journal(_journal_path(home), keys.archive_id, keys.named("journal"))
-        blobs = FolderBlobs(home / "blobs", Room(home, reserve_bytes))
+        blobs = FolderBlobs(home / "blobs", Room(home, reserve_bytes), packed=packed)
         blobs.sweep()
         vault = cls(home, Holdings(keys, blobs, Index.open(_index_path(home), keys.named("index")), journal))
         try:
@@ -85,9 +86,11 @@ class Vault:
         """Make the index of a vault that is not open from its blobs, keys and journal; returns how many blobs it tells of."""
         make_folder(home / "index")
         journal = Journal(_journal_path(home), keys.archive_id, keys.named("journal"))
+        blobs = FolderBlobs(home / "blobs", Room(home, 0))
         try:
-            return rebuild(_index_path(home), keys, FolderBlobs(home / "blobs", Room(home, 0)), journal, progress)
+            return rebuild(_index_path(home), keys, blobs, journal, progress)
         finally:
+            blobs.close()
             journal.close()
 
     def deposit(
@@ -183,7 +186,8 @@ class Vault:
         return self._holdings.index.dump()
 
     def close(self) -> None:
-        """Close index and journal; the keys stay with whoever opened them."""
+        """Close blobs, index and journal; the keys stay with whoever opened them."""
+        self._holdings.blobs.close()
         self._holdings.index.close()
         self._holdings.journal.close()
 

@@ -1,0 +1,189 @@
+"""Small blobs in one file, one behind the other, so that one flush makes all durable that wait for it.
+
+A pack only grows. Each record says up to where the pack was durable when it was written: what does not open behind the last such mark
+is what a power cut left of something never acknowledged; before it, it is damage.
+"""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from leadglass.durable import PRIVATE_FILE, sync_file, sync_names, write_all_at
+
+HEADER: Final = b"leadglass pack v1\n".ljust(64, b"\0")
+_STORED: Final = b"LGBLOB1\n"
+_VOID: Final = b"LGVOID1\n"
+_HEAD: Final = struct.Struct(">8sQ16sQ")
+HEAD_SIZE: Final = _HEAD.size
+"""What stands before each blob: marker, the blob's length, its id, and up to where the pack was durable."""
+MOST: Final = 64 * 1024 * 1024
+"""A pack that has reached this takes nothing more: few enough bytes to be read through in a tenth of a second."""
+_STEP: Final = 4 * 1024 * 1024
+"""Room that is taken ahead, so that a flush has no new length of the file to write as well: 190 us instead of 340."""
+_AT_ONCE: Final = 1024 * 1024
+
+
+class Record(NamedTuple):
+    """One record of a pack: where its blob begins, how long it is, whose it is."""
+
+    at: int
+    size: int
+    blob_id: bytes
+    void: bool
+    durable: int
+    """Everything before this place was durable when the record was written."""
+
+
+def new_record() -> bytearray:
+    """Room for a record's head; the blob's bytes are added behind it."""
+    return bytearray(HEAD_SIZE)
+
+
+class Pack:
+    """An open pack; whoever holds the store's turn may append."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._reserved = os.fstat(self._descriptor).st_size
+        self.is_broken = False
+        """A sync failed: what the kernel still holds of it is unknown."""
+        # What a process left that was killed may be in memory only, and the next record says that it is durable.
+        sync_file(self._descriptor)
+        self.end, self.count = len(HEADER), 0
+        for record in read_records(self._descriptor):
+            self.end, self.count = record.at + record.size, self.count + 1
+        self.is_torn = not _is_zero(self._descriptor, self.end)
+        """Something half written lies behind its end: nothing is added to it."""
+
+    @classmethod
+    def create(cls, path: Path, folder: int) -> Self:
+        """An empty pack in the open `folder`, its name durable."""
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            write_all_at(descriptor, HEADER, 0)
+            sync_file(descriptor)
+            sync_names(folder)
+        finally:
+            os.close(descriptor)
+        return cls(path)
+
+    @property
+    def is_full(self) -> bool:
+        return self.is_torn or self.end >= MOST
+
+    def append(self, records: Sequence[tuple[bytes, bytearray]]) -> list[int]:
+        """Add blobs by their ids, each with room for its head before it, and make them durable; gives where they begin. OSError."""
+        durable, at = self.end, self.end
+        places = []
+        self._reserve(at + sum(len(record) for _, record in records))
+        for blob_id, record in records:
+            _HEAD.pack_into(record, 0, _STORED, len(record) - HEAD_SIZE, blob_id, durable)
+            write_all_at(self._descriptor, record, at)
+            places.append(at + HEAD_SIZE)
+            at += len(record)
+        self.is_broken = True
+        sync_file(self._descriptor)
+        self.is_broken = False
+        self.end = at
+        self.count += len(records)
+        return places
+
+    def close(self) -> None:
+        """Give back the room that was taken ahead, and let go."""
+        if self._descriptor >= 0:
+            if not self.is_torn:
+                with suppress(OSError):
+                    os.ftruncate(self._descriptor, self.end)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            self.close()
+
+    def _reserve(self, end: int) -> None:
+        if end > self._reserved:
+            step = -(-(end - self._reserved) // _STEP) * _STEP
+            # On a disk without so much room the blobs may fit all the same.
+            with suppress(OSError):
+                os.posix_fallocate(self._descriptor, self._reserved, step)
+                self._reserved += step
+
+
+def read_records(descriptor: int) -> Iterator[Record]:
+    """The records in order; bytes that are none are passed over up to the next that is one."""
+    size = os.fstat(descriptor).st_size
+    at = len(HEADER)
+    while at + HEAD_SIZE <= size:
+        record = _record_at(descriptor, at, size)
+        if record is None:
+            found = _next_marker(descriptor, at + 1)
+            if found is None:
+                return
+            at = found
+        else:
+            yield record
+            at = record.at + record.size
+
+
+def is_in_order(descriptor: int) -> bool:
+    """Whether a pack begins as packs do, and holds nothing but records where it was durable when the last of them was written."""
+    if os.pread(descriptor, len(HEADER), 0) != HEADER:
+        return False
+    end = durable = len(HEADER)
+    starts, gaps = {end}, []
+    for record in read_records(descriptor):
+        start = record.at - HEAD_SIZE
+        starts.add(start)
+        if start != end:
+            gaps.append(end)
+        if record.durable not in starts or record.durable < durable:
+            return False
+        end, durable = record.at + record.size, record.durable
+    return not any(gap < durable for gap in gaps)
+
+
+def record_of(descriptor: int, at: int, blob_id: bytes) -> Record | None:
+    """The record whose blob begins at `at`, unless it is another's, void or none."""
+    record = _record_at(descriptor, at - HEAD_SIZE, os.fstat(descriptor).st_size)
+    return record if record is not None and record.blob_id == blob_id and not record.void else None
+
+
+def make_void(descriptor: int, record: Record) -> None:
+    """Let a record that was never acknowledged count for nothing, durably."""
+    write_all_at(descriptor, _VOID, record.at - HEAD_SIZE)
+    sync_file(descriptor)
+
+
+def _record_at(descriptor: int, at: int, end: int) -> Record | None:
+    head = os.pread(descriptor, HEAD_SIZE, at) if at >= len(HEADER) else b""
+    if len(head) != HEAD_SIZE:
+        return None
+    marker, size, blob_id, durable = _HEAD.unpack(head)
+    if marker not in (_STORED, _VOID) or at + HEAD_SIZE + size > end or durable > at:
+        return None
+    return Record(at + HEAD_SIZE, size, blob_id, marker == _VOID, durable)
+
+
+def _next_marker(descriptor: int, at: int) -> int | None:
+    """Where the next marker begins; markers that end in nothing are told apart by whoever reads them."""
+    overlap = len(_STORED) - 1
+    while data := os.pread(descriptor, _AT_ONCE, at):
+        found = [place for place in (data.find(_STORED), data.find(_VOID)) if place >= 0]
+        if found:
+            return at + min(found)
+        if len(data) <= overlap:
+            return None
+        at += len(data) - overlap
+    return None
+
+
+def _is_zero(descriptor: int, at: int) -> bool:
+    while data := os.pread(descriptor, _AT_ONCE, at):
+        if data.count(0) != len(data):
+            return False
+        at += len(data)
+    return True

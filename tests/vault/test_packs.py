@@ -1,0 +1,170 @@
+"""Packs: small blobs in one file, what a power cut leaves of the last of them, and what is damage and not that."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leadglass.errors import Damaged
+from leadglass.vault import packs
+from leadglass.vault.blobs import BlobPlace
+from leadglass.vault.check import ProblemKind
+from leadglass.vault.folder import FolderBlobs
+from tests.vault.making import Archive, data_set
+from tests.vault.test_blobs import content, keep
+
+
+def pack_of(folder: Path) -> Path:
+    return folder / "000" / "000" / "pack"
+
+
+def numbered(number: int) -> bytes:
+    return data_set(SOPInstanceUID=f"1.2.3.1.{number}", InstanceNumber=str(number))
+
+
+def problems(archive: Archive) -> set[ProblemKind]:
+    return {problem.kind for problem in archive.vault.check()}
+
+
+def test_small_blobs_share_one_file_and_large_ones_do_not(tmp_path: Path) -> None:
+    store = FolderBlobs.at(tmp_path, packed=1000)
+    small, other, large = keep(store, b"s" * 100), keep(store, b"t" * 100, b"u" * 100), keep(store, b"l" * 500, b"l" * 600)
+    assert sorted(path.name for path in pack_of(tmp_path).parent.iterdir()) == sorted([large.blob_id.hex(), "pack"])
+    assert [content(store, place) for place in (small, other, large)] == [b"s" * 100, b"t" * 100 + b"u" * 100, b"l" * 1100]
+    assert sorted(store.places_in(0)) == sorted([small, other, large])
+    store.close()
+    assert pack_of(tmp_path).stat().st_size == 64 + 2 * packs.HEAD_SIZE + 300
+
+
+def test_many_who_wait_are_written_by_one(tmp_path: Path) -> None:
+    """While one flush is under way everybody else gathers for the next."""
+    store = FolderBlobs.at(tmp_path)
+    places: list[BlobPlace] = []
+    threads = [threading.Thread(target=lambda: places.append(keep(store, os.urandom(3000)))) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(places) == store.places_in(0)
+    store.close()
+    descriptor = os.open(pack_of(tmp_path), os.O_RDONLY)
+    assert packs.is_in_order(descriptor)
+    os.close(descriptor)
+
+
+def test_a_place_in_a_pack_is_its_own_blobs_alone(tmp_path: Path) -> None:
+    store = FolderBlobs.at(tmp_path)
+    one, two = keep(store, b"one"), keep(store, b"two")
+    for wrong in (BlobPlace(one.where, two.blob_id), BlobPlace(one.where + 1, one.blob_id), BlobPlace(two.where + 100, two.blob_id)):
+        with pytest.raises(Damaged, match="missing"):
+            store.open(wrong)
+
+
+def test_a_pack_that_is_full_is_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "MOST", 1000)
+    store = FolderBlobs.at(tmp_path)
+    assert [keep(store, bytes(400)).shard for _ in range(5)] == [0, 0, 0, 1, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(blobs=st.lists(st.binary(min_size=0, max_size=200), min_size=1, max_size=8), data=st.data())
+def test_whatever_is_left_of_a_pack_the_whole_records_are_found(
+    tmp_path_factory: pytest.TempPathFactory, blobs: list[bytes], data: st.DataObject
+) -> None:
+    """Cut anywhere, with anything behind the cut: what was whole before it is there, and what is added later is, too."""
+    folder = tmp_path_factory.mktemp("pack")
+    store = FolderBlobs.at(folder)
+    places = [keep(store, blob) for blob in blobs]
+    store.close()
+    whole = pack_of(folder).read_bytes()
+    cut = data.draw(st.integers(64, len(whole)))
+    pack_of(folder).write_bytes(whole[:cut] + data.draw(st.binary(max_size=100)))
+    kept = [place for place, blob in zip(places, blobs, strict=True) if place.at + len(blob) <= cut]
+    again = FolderBlobs.at(folder)
+    assert set(kept) <= set(again.places_in(0))
+    assert list(again.strangers()) == []
+    later = keep(again, b"later")
+    assert content(again, later) == b"later"
+    assert [content(again, place) for place in kept] == blobs[: len(kept)]
+    again.close()
+
+
+def test_every_changed_byte_of_a_pack_is_found(tmp_path: Path) -> None:
+    archive = Archive(tmp_path).create()
+    for number in range(3):
+        archive.store(numbered(number))
+    archive.close()
+    archive.open()
+    path = pack_of(tmp_path / "blobs")
+    data = bytearray(path.read_bytes())
+    for place in range(0, len(data), 3):
+        data[place] ^= 1
+        path.write_bytes(data)
+        assert problems(archive), place
+        data[place] ^= 1
+    path.write_bytes(data)
+    assert problems(archive) == set()
+    archive.close()
+
+
+def test_what_a_power_cut_left_half_written_is_made_void_and_nothing_else(tmp_path: Path) -> None:
+    """The last record's end never reached the disk, and the index does not know it: it was never acknowledged."""
+    archive = Archive(tmp_path).create()
+    archive.store(numbered(1))
+    archive.close()
+    index = (tmp_path / "index" / "index.db").read_bytes()
+    archive.open().store(numbered(2))
+    archive.close()
+    (tmp_path / "index" / "index.db").write_bytes(index)
+    path = pack_of(tmp_path / "blobs")
+    data = path.read_bytes()
+    path.write_bytes(data[:-50] + bytes(50))
+    archive.open()
+    assert problems(archive) == set()
+    assert archive.vault.counts().blobs == 1
+    archive.store(numbered(3))
+    assert archive.vault.counts().blobs == 2
+    archive.close()
+
+
+def test_damage_before_the_last_flush_is_never_taken_for_a_power_cut(tmp_path: Path) -> None:
+    """Even where the index does not know the blob either: a later record says that it was durable."""
+    archive = Archive(tmp_path).create()
+    index = (tmp_path / "index" / "index.db").read_bytes()
+    archive.store(numbered(1))
+    archive.store(numbered(2))
+    archive.close()
+    for name in (tmp_path / "index").iterdir():
+        name.unlink()
+    (tmp_path / "index" / "index.db").write_bytes(index)
+    path = pack_of(tmp_path / "blobs")
+    data = bytearray(path.read_bytes())
+    data[300] ^= 1
+    path.write_bytes(data)
+    archive.open()
+    assert ProblemKind.BLOB_DAMAGED in problems(archive)
+    assert path.read_bytes()[: len(data)] == bytes(data)
+    archive.close()
+
+
+def test_a_removed_blob_does_not_come_back(tmp_path: Path) -> None:
+    store = FolderBlobs.at(tmp_path)
+    place, other = keep(store, b"one"), keep(store, b"two")
+    store.remove(place)
+    store.close()
+    again = FolderBlobs.at(tmp_path)
+    assert again.places_in(0) == [other]
+    assert list(again.strangers()) == []
+
+
+def test_a_link_in_the_place_of_a_pack_is_not_followed(tmp_path: Path) -> None:
+    store = FolderBlobs.at(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(packs.HEADER)
+    pack_of(tmp_path).symlink_to(elsewhere)
+    with pytest.raises(Damaged, match="cannot be opened"):
+        store.open(BlobPlace.of(0, bytes(16), 104))
+    assert len(list(store.strangers())) == 1 + 1
