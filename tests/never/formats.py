@@ -7,6 +7,7 @@ unsealed head is parsed. Nothing of leadglass is imported.
 import base64
 import re
 import tomllib
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,9 @@ def _pack(path: Path, walk: Walk) -> None:
     starts = {64}
     while len(data.data) - data.at >= 40 and any(data.data[data.at : data.at + 40]):
         starts.add(data.at)
-        marker, length = data.take(8), data.number(8)
+        marker, checksum = data.take(8), data.number(4)
+        require(checksum == zlib.crc32(data.data[data.at : data.at + 28]), path, "a head that was changed")
+        length = data.number(4)
         require(marker in {b"LGBLOB1\n", b"LGVOID1\n"}, path, "not a marker")
         blob_id = data.take(16)
         require(data.number(8) in starts, path, "durable up to the middle of something")

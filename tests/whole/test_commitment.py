@@ -202,9 +202,9 @@ def test_what_was_damaged_on_the_disk_is_not_committed(archive: ArchiveUnderTest
     told = Told()
     with archive.serving(), modality(archive, peers_of["STORER"], "STORER", told) as association:
         assert [send(association, sent(path)) for path in (CT_FILE, MR_FILE)] == [0, 0]
-        blob = max((archive.home / "blobs" / "000" / "000").iterdir(), key=lambda path: path.stat().st_size)
-        with blob.open("r+b") as file:
-            file.seek(blob.stat().st_size // 2)
+        with (archive.home / "blobs" / "000" / "000" / "pack").open("r+b") as file:
+            # In the middle of the first of the two.
+            file.seek(10_000)
             byte = file.read(1)
             file.seek(-1, 1)
             file.write(bytes([byte[0] ^ 1]))

@@ -10,15 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
+from zlib import crc32
 
 from leadglass.durable import PRIVATE_FILE, sync_file, sync_names, write_all_at
 
 HEADER: Final = b"leadglass pack v1\n".ljust(64, b"\0")
 _STORED: Final = b"LGBLOB1\n"
 _VOID: Final = b"LGVOID1\n"
-_HEAD: Final = struct.Struct(">8sQ16sQ")
+_HEAD: Final = struct.Struct(">8sII16sQ")
+_CHECKED: Final = 12
+"""Where in a head what its CRC covers begins: a head of which a power cut left a part is none."""
 HEAD_SIZE: Final = _HEAD.size
-"""What stands before each blob: marker, the blob's length, its id, and up to where the pack was durable."""
+"""What stands before each blob: marker, CRC-32 of what follows it, the blob's length, its id, and up to where the pack was durable."""
 MOST: Final = 64 * 1024 * 1024
 """A pack that has reached this takes nothing more: few enough bytes to be read through in a tenth of a second."""
 _STEP: Final = 4 * 1024 * 1024
@@ -80,7 +83,8 @@ class Pack:
         places = []
         self._reserve(at + sum(len(record) for _, record in records))
         for blob_id, record in records:
-            _HEAD.pack_into(record, 0, _STORED, len(record) - HEAD_SIZE, blob_id, durable)
+            _HEAD.pack_into(record, 0, _STORED, 0, len(record) - HEAD_SIZE, blob_id, durable)
+            _HEAD.pack_into(record, 0, _STORED, crc32(record[_CHECKED:HEAD_SIZE]), len(record) - HEAD_SIZE, blob_id, durable)
             write_all_at(self._descriptor, record, at)
             places.append(at + HEAD_SIZE)
             at += len(record)
@@ -134,15 +138,11 @@ def is_in_order(descriptor: int) -> bool:
     if os.pread(descriptor, len(HEADER), 0) != HEADER:
         return False
     end = durable = len(HEADER)
-    starts, gaps = {end}, []
+    gaps = []
     for record in read_records(descriptor):
-        start = record.at - HEAD_SIZE
-        starts.add(start)
-        if start != end:
+        if record.at - HEAD_SIZE != end:
             gaps.append(end)
-        if record.durable not in starts or record.durable < durable:
-            return False
-        end, durable = record.at + record.size, record.durable
+        end, durable = record.at + record.size, max(durable, record.durable)
     return not any(gap < durable for gap in gaps)
 
 
@@ -162,8 +162,8 @@ def _record_at(descriptor: int, at: int, end: int) -> Record | None:
     head = os.pread(descriptor, HEAD_SIZE, at) if at >= len(HEADER) else b""
     if len(head) != HEAD_SIZE:
         return None
-    marker, size, blob_id, durable = _HEAD.unpack(head)
-    if marker not in (_STORED, _VOID) or at + HEAD_SIZE + size > end or durable > at:
+    marker, checksum, size, blob_id, durable = _HEAD.unpack(head)
+    if marker not in (_STORED, _VOID) or checksum != crc32(head[_CHECKED:]) or at + HEAD_SIZE + size > end or durable > at:
         return None
     return Record(at + HEAD_SIZE, size, blob_id, marker == _VOID, durable)
 
