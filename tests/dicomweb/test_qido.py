@@ -122,11 +122,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveUnderTes
     policy = archive.home / "policy.toml"
     where = 'where = [{ attribute = "Modality", values = ["CT"], quantifier = "any" }]'
     clinician, rest = policy.read_text().split('[[rule]]\nroles = ["technologist"]', 1)
-    policy.write_text(
-        clinician.replace('studies = "every"', where)
-        + '[[rule]]\nroles = ["technologist"]'
-        + rest
-    )
+    policy.write_text(clinician.replace('studies = "every"', where) + '[[rule]]\nroles = ["technologist"]' + rest)
     with archive.serving():
         technologist = Client(archive, archive.token("tom", role="technologist", may="find,store"))
         files = [made(sample("CT_small.dcm").read_bytes(), number) for number in range(1, 9)]
