@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --no-deps --only-binary :all: --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev peers demo test test-long check format bench fuzz lock clean
+.PHONY: help setup setup-dev peers demo test test-long check conformance format bench fuzz lock clean
 .DELETE_ON_ERROR:
 
 help: ## what you are reading
@@ -50,6 +50,11 @@ check: setup-dev ## format, lint, types, the walls between the packages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.conformance --check
+
+conformance: setup-dev ## write the tables of docs/conformance.md and docs/interoperability.md anew, from the code and the tests
+	@$(BIN)/python -m tools.conformance
+	@$(BIN)/python -m tests.matrix.document
 
 format: setup-dev ## put every file into the one format
 	$(BIN)/ruff format .

@@ -19,10 +19,9 @@ from tests.whole.relay import client_context
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 VERIFICATION = UID("1.2.840.10008.1.1")
-PATIENT_FIND = UID("1.2.840.10008.5.1.4.1.2.1.1")
 FIND, GET = UID("1.2.840.10008.5.1.4.1.2.2.1"), UID("1.2.840.10008.5.1.4.1.2.2.3")
 MOVES = UID("1.2.840.10008.5.1.4.1.2.2.2"), UID("1.2.840.10008.5.1.4.1.2.1.2")
-PATIENT_GET = UID("1.2.840.10008.5.1.4.1.2.1.3")
+PATIENT_FIND, PATIENT_GET = UID("1.2.840.10008.5.1.4.1.2.1.1"), UID("1.2.840.10008.5.1.4.1.2.1.3")
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,16 @@ class Sent:
 @contextlib.contextmanager
 def associated(
     door: DimseAddress,
-    who: Identity,
+    who: Identity | None,
     calling: str = "CT1",
     *,
     storage: Iterable[tuple[str, str]] = (),
     receiving: list[Sent] | None = None,
 ) -> Iterator[Association]:
-    """An association with one context for each pair of `storage`, for sending, or with `receiving` for what C-GET brings."""
+    """An association with one context for each pair of `storage`, for sending, or with `receiving` for what C-GET brings.
+
+    Over TLS unless `who` is None.
+    """
     pairs = sorted(set(storage))
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
     roles: list[Any] = []
@@ -70,7 +72,7 @@ def associated(
         contexts,
         door.aet,
         ext_neg=roles,
-        tls_args=(client_context(who.authority, who), door.host),
+        tls_args=None if who is None else (client_context(who.authority, who), door.host),
         evt_handlers=handlers,
     )
     assert association.is_established
@@ -106,7 +108,7 @@ def send(association: Association, sent: Sent) -> int:
     return -1 if answer is None else int(answer.Status)
 
 
-def find(association: Association, level: str, **keys: str) -> list[pydicom.Dataset]:
+def find(association: Association, level: str, model: UID = FIND, **keys: str) -> list[pydicom.Dataset]:
     """The matches of a C-FIND that succeeds."""
     query = pydicom.Dataset()
     query.QueryRetrieveLevel = level
@@ -114,7 +116,7 @@ def find(association: Association, level: str, **keys: str) -> list[pydicom.Data
         setattr(query, keyword, value)
     found: list[Any] = []
     final = None
-    for status, match in association.send_c_find(query, FIND):
+    for status, match in association.send_c_find(query, model):
         final = status.get("Status")
         if final in {0xFF00, 0xFF01}:
             found.append(match)
@@ -122,8 +124,10 @@ def find(association: Association, level: str, **keys: str) -> list[pydicom.Data
     return found
 
 
-def get_studies(door: DimseAddress, who: Identity, studies: Iterable[str], storage: Iterable[tuple[str, str]]) -> list[Sent]:
-    """Every object of `studies` by one C-GET, with the bytes that came."""
+def get_studies(
+    door: DimseAddress, who: Identity, studies: Iterable[str], storage: Iterable[tuple[str, str]], failing: int = 0
+) -> list[Sent]:
+    """Every object of `studies` by one C-GET, with the bytes that came; so many of them may not come, and have to be counted as failed."""
     received: list[Sent] = []
     with associated(door, who, storage=storage, receiving=received) as association, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a long UID list is more than pydicom likes in one value
@@ -131,5 +135,6 @@ def get_studies(door: DimseAddress, who: Identity, studies: Iterable[str], stora
         query.QueryRetrieveLevel = "STUDY"
         query.StudyInstanceUID = sorted(studies)
         statuses = [status for status, _ in association.send_c_get(query, GET)]
-    assert statuses[-1].Status == 0x0000, statuses[-1]
+    assert statuses[-1].Status == (0xB000 if failing else 0x0000), statuses[-1]
+    assert statuses[-1].NumberOfFailedSuboperations == failing, statuses[-1]
     return received

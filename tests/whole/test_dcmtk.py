@@ -115,37 +115,6 @@ def test_findscu_finds_studies_by_every_kind_of_match(kind: str, serving: Servin
     assert len(found) == len(studies_of(*expected))
 
 
-@pytest.mark.parametrize(
-    ("level", "keys", "expected"),
-    [
-        ("SERIES", [_STUDY, "SeriesInstanceUID", "Modality"], {"SeriesInstanceUID": str(CT.SeriesInstanceUID), "Modality": "CT"}),
-        (
-            "IMAGE",
-            [_STUDY, _SERIES, "SOPInstanceUID", "SOPClassUID"],
-            {"SOPInstanceUID": str(CT.SOPInstanceUID)},
-        ),
-    ],
-)
-def test_findscu_finds_series_and_images(
-    level: str, keys: list[str], expected: dict[str, str], serving: Serving, peers_of: dict[str, Identity]
-) -> None:
-    (found,) = find(serving, peers_of["CT1"], f"QueryRetrieveLevel={level}", *keys)
-    assert found.items() >= expected.items()
-
-
-@pytest.mark.parametrize(("name", "offer"), [("CT_small.dcm", "+x="), ("ExplVR_BigEnd.dcm", "+xb"), ("image_dfl.dcm", "+xd")])
-def test_getscu_receives_what_is_stored(name: str, offer: str, serving: Serving, peers_of: dict[str, Identity], tmp_path: Path) -> None:
-    original = pydicom.dcmread(samples.sample(name))
-    keys = [
-        "QueryRetrieveLevel=IMAGE",
-        *(f"{key}={original[key].value}" for key in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")),
-    ]
-    (file,) = get(serving, peers_of["CT1"], tmp_path / "got", *keys, offer=offer)
-    received = pydicom.dcmread(file)
-    assert received.file_meta.TransferSyntaxUID == original.file_meta.TransferSyntaxUID
-    assert received.PixelData == original.PixelData
-
-
 # What is refused
 
 

@@ -88,7 +88,8 @@ def _renew_if_due(archive: Opened) -> bool:
     return session.administration.renew_server_certificate_if_due(archive.settings.archive.hostnames)
 
 
-def _limits(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> Limits:
+    """The limits of a DIMSE door by its settings."""
     return Limits(
         max_associations=settings.dimse.max_associations,
         max_associations_per_address=settings.dimse.max_associations_per_address,
@@ -118,15 +119,15 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         context = tls.LiveContext(identity, archive.trusted_clients)
         storage = archive.storage
         calling = tls.unsafe_unless_proven(identity)
-        outbound = Outbound(calling, _limits(settings))
+        outbound = Outbound(calling, limits_of(settings))
         commitments = Commitments(archive.archive, workers, outbound)
         undo.push_async_callback(commitments.close)
-        door = DimseDoor(archive.archive, workers, outbound, commitments, tls=context.current, limits=_limits(settings), storage=storage)
+        door = DimseDoor(archive.archive, workers, outbound, commitments, tls=context.current, limits=limits_of(settings), storage=storage)
         dimse = await _open(undo, door, doors.dimse or settings.dimse.listen)
         open_doors = [door]
         plaintext = None
         if (listen := doors.unsafe_plaintext or settings.dimse.unsafe_plaintext_listen) is not None:
-            door = DimseDoor(archive.archive, workers, outbound, commitments, tls=None, limits=_limits(settings), storage=storage)
+            door = DimseDoor(archive.archive, workers, outbound, commitments, tls=None, limits=limits_of(settings), storage=storage)
             plaintext = await _open(undo, door, listen)
             open_doors.append(door)
 

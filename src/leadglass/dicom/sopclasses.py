@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from pydicom._uid_dict import UID_dictionary
 
@@ -92,9 +93,18 @@ def storage_with(additional: Iterable[str]) -> frozenset[Uid]:
     return frozenset(STORAGE).union(added)
 
 
+NEWER_TRANSFER_SYNTAXES: Final = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+}
+"""Of PS3.6 as it is now; pydicom 3.0 does not know them."""
+
+
 TRANSFER_SYNTAXES: frozenset[Uid] = frozenset(
     Uid(uid)
-    for uid, name in _of_type("Transfer Syntax").items()
+    for uid, name in (_of_type("Transfer Syntax") | NEWER_TRANSFER_SYNTAXES).items()
     # These two are forms of a MIME message or of a rendering service, in which no object is stored.
     if uid not in {"1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2"} and "SMPTE" not in name
 )

@@ -24,7 +24,7 @@ _PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({_WORD})[ \t]*=[ \t]*(?:({_WORD}(?:/
 _TYPE = re.compile(rf"[ \t]*({_WORD}/{_WORD})", re.ASCII)
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
-_IMAGE_TYPES: Final[Mapping[str, str]] = {
+IMAGE_TYPES: Final[Mapping[str, str]] = {
     "1.2.840.10008.1.2.5": "image/dicom-rle",
     **dict.fromkeys((f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70)), "image/jpeg"),
     **dict.fromkeys((f"1.2.840.10008.1.2.4.{n}" for n in (80, 81)), "image/jls"),
@@ -162,7 +162,7 @@ def frame_form(ranges: Iterable[MediaType], stored: Uid, *, single: bool) -> Fra
     Octets have a default transfer syntax: native little endian (PS3.18 Table 8.7.3-5), for which compressed frames are decoded.
     """
     native = is_native(stored)
-    own = FrameForm(OCTETS if native else _IMAGE_TYPES.get(stored, OCTETS), multipart=True, transfer_syntax=_sent_in(stored))
+    own = FrameForm(OCTETS if native else IMAGE_TYPES.get(stored, OCTETS), multipart=True, transfer_syntax=_sent_in(stored))
     for accepted in ranges:
         multipart = accepted.name in {"*/*", "multipart/*", MULTIPART}
         if not multipart and not single:

@@ -73,13 +73,15 @@ class DicomWeb:
         """Let the worker threads end."""
         self._workers.close()
 
-    def _routes(self) -> list[Route]:
+    @staticmethod
+    def table() -> list[tuple[str, dict[str, Handler]]]:
+        """Every resource by its path under `ROOT`, and what serves each of its methods."""
         study, series, instance = (
             "/studies/{study}",
             "/studies/{study}/series/{series}",
             "/studies/{study}/series/{series}/instances/{instance}",
         )
-        table: list[tuple[str, dict[str, Handler]]] = [
+        return [
             ("/studies", {"GET": qido.search_studies, "POST": stow.store}),
             ("/series", {"GET": qido.search_series}),
             ("/instances", {"GET": qido.search_instances}),
@@ -95,7 +97,9 @@ class DicomWeb:
             (f"{instance}/frames/{{frames}}", {"GET": wado.frames}),
             (f"{instance}/bulkdata/{{path:path}}", {"GET": wado.bulk_data}),
         ]
-        return [Route(ROOT + path, _Resource(handlers, self._workers, self._settings)) for path, handlers in table]
+
+    def _routes(self) -> list[Route]:
+        return [Route(ROOT + path, _Resource(handlers, self._workers, self._settings)) for path, handlers in self.table()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify the caller before anything else is looked at; to a stranger every path and method is the same 401."""

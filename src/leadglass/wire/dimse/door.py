@@ -51,7 +51,7 @@ async def _serve_call(call: Call, commitments: Commitments) -> bool:
     return True
 
 
-def _offer(session: Session, storage: frozenset[Uid], abstract_syntax: Uid) -> Offer | None:
+def offer(session: Session, storage: frozenset[Uid], abstract_syntax: Uid) -> Offer | None:
     """What is offered for an abstract syntax: only what this caller may do at all."""
     if abstract_syntax == sopclasses.VERIFICATION and session.may(Action.ECHO):
         return Offer(_QUERY_SYNTAXES)
@@ -61,7 +61,8 @@ def _offer(session: Session, storage: frozenset[Uid], abstract_syntax: Uid) -> O
         return Offer(_QUERY_SYNTAXES)
     if abstract_syntax in sopclasses.MOVE and session.may(Action.MOVE):
         return Offer(_QUERY_SYNTAXES)
-    if abstract_syntax == sopclasses.STORAGE_COMMITMENT and session.may(Action.STORE):
+    if abstract_syntax == sopclasses.STORAGE_COMMITMENT and session.may(Action.STORE) and session.caller.door is Door.DIMSE:
+        # Without TLS a peer has echo and store alone: whoever forges its address learns of no object that it is here.
         return Offer(_QUERY_SYNTAXES)
     if abstract_syntax in storage:
         takes, gives = session.may(Action.STORE), session.may(Action.GET)
@@ -171,7 +172,7 @@ class DimseDoor:
             session.refused(Refusal.CALLED_TITLE)
             return Reject.CALLED_TITLE_NOT_RECOGNIZED
         asked = user is not None and request.user.identity is not None and request.user.identity.response_requested
-        negotiated = negotiate(request, partial(_offer, session, self._storage))
+        negotiated = negotiate(request, partial(offer, session, self._storage))
         if _was_denied(request, negotiated, self._storage):
             session.refused(Refusal.SERVICE)
         # That there is a response is the response: what it holds is for tickets and assertions (PS3.7 Table D.3-15).
