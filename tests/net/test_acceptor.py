@@ -199,7 +199,7 @@ def test_a_request_outside_what_was_negotiated_never_reaches_the_service() -> No
             assert answered.status == Status.SOP_CLASS_NOT_SUPPORTED
             # And what the service does not know it refuses itself.
             inbox = association.expect(8)
-            await association.send(ECHO, dimse.OtherCommand(0x0130, 8, {0x0110: b"\x08\0"}))
+            await association.send(ECHO, dimse.OtherCommand(0x0140, 8, {0x0110: b"\x08\0"}))
             answered = (await association.take(inbox, "an answer")).command
             assert isinstance(answered, dimse.OtherCommand)
             assert answered.values[0x0900] == struct.pack("<H", Status.UNRECOGNIZED_OPERATION)

@@ -43,7 +43,11 @@ def theirs(path: Path) -> NDArray[np.int64]:
     tool = _TOOLS.get(source.file_meta.TransferSyntaxUID)
     if path.name == "GDCMJ2K_TextGBR.dcm":  # a whole JPX file where only its code stream may be (PS3.5 A.4.4)
         frame = get_frame(source.PixelData, 0, number_of_frames=1)
-        return np.asarray(Image.open(io.BytesIO(frame[frame.index(b"\xff\x4f\xff\x51") :])), np.int64)
+        with tempfile.TemporaryDirectory() as folder:
+            stream, target = Path(folder) / "frame.j2k", Path(folder) / "frame.ppm"
+            stream.write_bytes(frame[frame.index(b"\xff\x4f\xff\x51") :])
+            subprocess.run([peers.require("opj_decompress"), "-i", stream, "-o", target], check=True, capture_output=True)
+            return np.asarray(Image.open(target), np.int64)
     if tool is None:
         return np.asarray(source.pixel_array, np.int64)
     with tempfile.TemporaryDirectory() as folder:

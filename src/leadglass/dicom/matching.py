@@ -212,11 +212,12 @@ def _parse_uids(keyword: str, text: str) -> Match:
 
 
 def _parse_name(text: str) -> Match:
-    if not text.strip("*^= "):
+    groups = name_groups(text)
+    if not "".join(groups).strip("*"):
         return UNIVERSAL
     if "=" not in text:
-        return _parse_text("PN", _fold_name(text))
-    alphabetic, ideographic, phonetic = (_parse_text("PN", group) if group.strip("*") else UNIVERSAL for group in name_groups(text))
+        return _parse_text("PN", groups[0])
+    alphabetic, ideographic, phonetic = (_parse_text("PN", group) if group.strip("*") else UNIVERSAL for group in groups)
     return NameGroups((alphabetic, ideographic, phonetic))
 
 
