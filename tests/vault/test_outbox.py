@@ -1,5 +1,6 @@
 """What is told later: durable, sealed, bound to its name, and bounded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from leadglass.vocabulary import Door, StoreResult
 VECTOR = Path(__file__).parents[1] / "vectors" / "vault" / "commitment-v1"
 ARCHIVE, KEY = b"archive id 16 by", b"C" * 32
 REQUEST = CommitmentRequest(Uid("1.2.3"), (Reference(Uid("1.2.840.10008.5.1.4.1.1.2"), Uid("1.2.3.4")),))
+ANNA = Principal("token:0a1b2c3d@anna", Kind.TOKEN, "anna", credential="0a1b2c3d")
 CT1 = Principal("peer:CT1", Kind.PEER, "CT1", credential="ab" * 32)
 
 
@@ -26,13 +28,14 @@ def opened(folder: Path, reserve: int = 0) -> Outbox:
 
 def test_what_is_promised_is_there_after_a_restart_until_it_was_told(tmp_path: Path) -> None:
     promises = Promises(opened(tmp_path / "out"))
-    made = [promises.make(REQUEST, CT1, Door.DIMSE, "127.0.0.1") for _ in range(3)]
+    who = [CT1, CT1, ANNA.at(replace(CT1, credential="ca:" + "cd" * 16, ends=2_000_000_000 * 10**9))]
+    made = [promises.make(REQUEST, each, Door.DIMSE, "127.0.0.1") for each in who]
     promises.end(made[1])
     (tmp_path / "out" / "0123.new").write_bytes(b"half")
     again = Promises(opened(tmp_path / "out"))
     assert sorted(again.waiting(), key=lambda each: each.name) == sorted((made[0], made[2]), key=lambda each: each.name)
     assert made[0].request == REQUEST
-    assert made[0].principal == CT1
+    assert [each.principal for each in made] == who
     assert not list((tmp_path / "out").glob("*.new"))
     for each in again.waiting():
         again.end(each)
@@ -88,7 +91,7 @@ def test_the_vector_of_the_format_is_read() -> None:
     (name,) = outbox.names()
     content = outbox.read(name)
     promise = Promise.decode(content, name)
-    assert (promise.request, promise.principal, promise.door, promise.address) == (REQUEST, CT1, Door.DIMSE, "127.0.0.1")
+    assert (promise.request, promise.principal, promise.door, promise.address) == (REQUEST, ANNA.at(CT1), Door.DIMSE, "127.0.0.1")
     assert promise.asked_ns == 1_700_000_000_000_000_000
     assert promise.encode() == content
 

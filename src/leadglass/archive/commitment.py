@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from leadglass import logs
 from leadglass.access.gate import Gate
@@ -79,8 +79,8 @@ class Promise:
     """A commitment that was asked for and is not reported yet; who asked is judged anew whenever it is taken up."""
 
     request: CommitmentRequest
-    peer: str
-    credential: str
+    principal: Principal
+    """The peer that asked, with the person at it if there was one; to be looked up again by the gate."""
     door: Door
     address: str
     asked_ns: int
@@ -90,11 +90,14 @@ class Promise:
 
     def encode(self) -> bytes:
         """As it is kept."""
+        user = self.principal.user
         fields = {
             "v": _FORMAT_VERSION,
             "transaction": self.request.transaction,
             "peer": self.peer,
-            "credential": self.credential,
+            "credential": self.principal.credential,
+            "ends": self.principal.ends,
+            "user": None if user is None else {"id": user.id, "name": user.name, "credential": user.credential},
             "door": self.door,
             "address": self.address,
             "asked": self.asked_ns,
@@ -112,14 +115,20 @@ class Promise:
             references = tuple(Reference(Uid(sop_class), Uid(instance)) for sop_class, instance in fields["objects"])
             request = CommitmentRequest(Uid(fields["transaction"]), references)
             door = Door(fields["door"])
-            return cls(request, fields["peer"], fields["credential"], door, fields["address"], fields["asked"], name)
+            return cls(request, _principal(fields), door, fields["address"], fields["asked"], name)
         except (ValueError, KeyError, TypeError, LeadglassError):
             raise Damaged(f"commitments/{name} opens but is not one that leadglass writes; remove it") from None
 
     @property
-    def principal(self) -> Principal:
-        """Who asked, to be looked up again by the gate."""
-        return Principal(f"peer:{self.peer}", Kind.PEER, self.peer, credential=self.credential)
+    def peer(self) -> str:
+        """The AE title of who asked."""
+        return self.principal.name
+
+
+def _principal(fields: dict[str, Any]) -> Principal:
+    name, user = fields["peer"], fields["user"]
+    peer = Principal(f"peer:{name}", Kind.PEER, name, credential=fields["credential"], ends=fields["ends"])
+    return peer if user is None else Principal(user["id"], Kind.TOKEN, user["name"], credential=user["credential"]).at(peer)
 
 
 class Promises:
@@ -166,7 +175,7 @@ class Promises:
 
     def make(self, request: CommitmentRequest, principal: Principal, door: Door, address: str) -> Promise:
         """Keep it, durably; TooMuchAtOnce, NoRoom, StorageFailed."""
-        promise = Promise(request, principal.name, principal.credential, door, address, time.time_ns())
+        promise = Promise(request, principal, door, address, time.time_ns())
         with self._lock:
             of_peer = sum(each.peer == promise.peer for each in self._waiting.values())
             if len(self._waiting) >= MAX_WAITING or of_peer >= MAX_WAITING_OF_PEER:

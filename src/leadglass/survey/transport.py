@@ -143,11 +143,13 @@ async def handshake(link: socket.socket, context: ssl.SSLContext, server_name: s
         return Handshake(exchange.spoke_tls, None, exchange.peer_certificate(), wanted, None)
     if code is not None:
         return Handshake(exchange.spoke_tls, None, None, ClientCertificate.UNKNOWN, code)
+    # Looked at first: after the alert in which a server may say its verdict, OpenSSL tells of neither.
+    version, certificate = exchange.version(), exchange.peer_certificate()
     verdict = await exchange.verdict(seconds)
     return Handshake(
         spoke_tls=True,
-        version=exchange.version(),
-        certificate=exchange.peer_certificate(),
+        version=version,
+        certificate=certificate,
         client_certificate=verdict,
         verify_code=None,
         hung_up=exchange.hung_up,

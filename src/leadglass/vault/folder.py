@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final, Self
 
 from leadglass.durable import PRIVATE_FILE, make_folder, sync_file, sync_folder, sync_names, write_all
-from leadglass.errors import Damaged, StorageFailed
+from leadglass.errors import Damaged, NoRoom, StorageFailed
 from leadglass.seal.chunked import Bytes
 from leadglass.vault import packs
 from leadglass.vault.blobs import BLOB_ID_SIZE, SHARD_SIZE, BlobPlace, BlobWriter, BytesBlob, OpenBlob, missing
 from leadglass.vault.packs import Pack
-from leadglass.vault.room import Room, disk_errors
+from leadglass.vault.room import BELOW_RESERVE, Room, disk_errors
 
 PACKED: Final = 1280 * 1024
 """Sealed bytes of the largest blob that goes into a pack: all that a door hands over in one piece, and no more than may wait in memory."""
@@ -100,7 +100,7 @@ class _Landing:
     blob_id: bytes
     record: bytearray
     place: BlobPlace | None = None
-    failed: OSError | None = None
+    failed: OSError | NoRoom | None = None
 
 
 class _FolderBlobWriter:
@@ -271,7 +271,7 @@ class FolderBlobs:
                 self._pack = None
 
     def land(self, blob_id: bytes, record: bytearray) -> BlobPlace:
-        """Put a small blob into the current pack, together with all others that wait; OSError or StorageFailed."""
+        """Put a small blob into the current pack, together with all others that wait; OSError, NoRoom or StorageFailed."""
         mine = _Landing(blob_id, record)
         with self._turn:
             self._waiting.append(mine)
@@ -303,6 +303,9 @@ class FolderBlobs:
     def _land(self, batch: list[_Landing]) -> None:
         if self._failed:
             raise OSError(None, _DISK_FAILED)
+        batch, spare = self._with_room(batch)
+        if not batch:
+            return
         with self._lock:
             if self._held >= self._shard_size or (self._pack is not None and self._pack.is_full):
                 self._next_shard()
@@ -311,12 +314,24 @@ class FolderBlobs:
             shard, pack = self._shard, self._pack
             self._held += len(batch)
         try:
-            places = pack.append([(one.blob_id, one.record) for one in batch])
+            places = pack.append([(one.blob_id, one.record) for one in batch], spare=spare)
         finally:
             # Whether this and what shares its pages is on the disk, nobody knows then: acknowledge nothing more.
             self._failed = pack.is_broken
         for one, at in zip(batch, places, strict=True):
             one.place = BlobPlace.of(shard, one.blob_id, at)
+
+    def _with_room(self, batch: list[_Landing]) -> tuple[list[_Landing], int]:
+        """Those that leave the reserve free, and what more does; the others are refused, though the pack may have room ahead for them."""
+        spare = self.room.spare(sum(len(one.record) for one in batch) + packs.AHEAD)
+        landing = []
+        for one in batch:
+            if len(one.record) <= spare:
+                spare -= len(one.record)
+                landing.append(one)
+            else:
+                one.failed = NoRoom(BELOW_RESERVE)
+        return landing, spare
 
     def settle(self, path: str, blob_id: bytes) -> BlobPlace:
         """Move a durable file into the current shard and make its name durable too."""

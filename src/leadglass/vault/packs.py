@@ -24,7 +24,7 @@ HEAD_SIZE: Final = _HEAD.size
 """What stands before each blob: marker, CRC-32 of what follows it, the blob's length, its id, and up to where the pack was durable."""
 MOST: Final = 64 * 1024 * 1024
 """A pack that has reached this takes nothing more: few enough bytes to be read through in a tenth of a second."""
-_STEP: Final = 4 * 1024 * 1024
+AHEAD: Final = 4 * 1024 * 1024
 """Room that is taken ahead, so that a flush has no new length of the file to write as well: 190 us instead of 340."""
 _AT_ONCE: Final = 1024 * 1024
 
@@ -52,7 +52,7 @@ class Pack:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._reserved = os.fstat(self._descriptor).st_size
         self.is_broken = False
-        """A sync failed: what the kernel still holds of it is unknown."""
+        """A sync failed, or what was refused could not be cut off: what it holds is unknown."""
         # What a process left that was killed may be in memory only, and the next record says that it is durable.
         sync_file(self._descriptor)
         self.end, self.count = len(HEADER), 0
@@ -77,18 +77,28 @@ class Pack:
     def is_full(self) -> bool:
         return self.is_torn or self.end >= MOST
 
-    def append(self, records: Sequence[tuple[bytes, bytearray]]) -> list[int]:
-        """Add blobs by their ids, each with room for its head before it, and make them durable; gives where they begin. OSError."""
+    def append(self, records: Sequence[tuple[bytes, bytearray]], *, spare: int) -> list[int]:
+        """Add blobs by their ids, each with room for its head before it, and make them durable; gives where they begin. OSError.
+
+        Room is taken ahead only while `spare` bytes, free when the blobs are written, are so many that what is taken can be used up too.
+        """
         durable, at = self.end, self.end
         places = []
-        self._reserve(at + sum(len(record) for _, record in records))
-        for blob_id, record in records:
-            _HEAD.pack_into(record, 0, _STORED, 0, len(record) - HEAD_SIZE, blob_id, durable)
-            _HEAD.pack_into(record, 0, _STORED, crc32(record[_CHECKED:HEAD_SIZE]), len(record) - HEAD_SIZE, blob_id, durable)
-            write_all_at(self._descriptor, record, at)
-            places.append(at + HEAD_SIZE)
-            at += len(record)
+        if spare >= 2 * AHEAD:
+            self._take_ahead(at + sum(len(record) for _, record in records))
         self.is_broken = True
+        try:
+            for blob_id, record in records:
+                _HEAD.pack_into(record, 0, _STORED, 0, len(record) - HEAD_SIZE, blob_id, durable)
+                _HEAD.pack_into(record, 0, _STORED, crc32(record[_CHECKED:HEAD_SIZE]), len(record) - HEAD_SIZE, blob_id, durable)
+                write_all_at(self._descriptor, record, at)
+                places.append(at + HEAD_SIZE)
+                at += len(record)
+        except OSError:
+            # Whole records of what is refused would be found behind shorter ones that come later.
+            os.ftruncate(self._descriptor, self.end)
+            self._reserved, self.is_broken = self.end, False
+            raise
         sync_file(self._descriptor)
         self.is_broken = False
         self.end = at
@@ -108,10 +118,10 @@ class Pack:
         if hasattr(self, "_descriptor"):
             self.close()
 
-    def _reserve(self, end: int) -> None:
+    def _take_ahead(self, end: int) -> None:
         if end > self._reserved:
-            step = -(-(end - self._reserved) // _STEP) * _STEP
-            # On a disk without so much room the blobs may fit all the same.
+            step = -(-(end - self._reserved) // AHEAD) * AHEAD
+            # Where a quota allows no such step the blobs may fit all the same.
             with suppress(OSError):
                 os.posix_fallocate(self._descriptor, self._reserved, step)
                 self._reserved += step

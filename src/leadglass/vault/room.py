@@ -11,6 +11,7 @@ from typing import Final
 from leadglass.errors import NoRoom, StorageFailed
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+BELOW_RESERVE: Final = "free room is below the reserve: nothing is stored until there is more; reading goes on"
 _TRUSTED_SECONDS: Final = 0.25
 """How long a measurement of the free room is believed where it is enough, our own writes taken off; a refusal always measures first."""
 
@@ -40,8 +41,18 @@ class Room:
     def require(self, size: int = 0) -> None:
         """NoRoom if `size` more bytes, which are then taken as written, would eat into the reserve."""
         if self._clock() - self._measured > _TRUSTED_SECONDS or self._free - size < self._reserve:
-            state = os.statvfs(self._folder)
-            self._free, self._measured = state.f_bavail * state.f_frsize, self._clock()
+            self._measure()
         if self._free - size < self._reserve:
-            raise NoRoom("free room is below the reserve: nothing is stored until there is more; reading goes on")
+            raise NoRoom(BELOW_RESERVE)
         self._free -= size
+
+    def spare(self, most: int) -> int:
+        """How many bytes may be written now, measured, before they eat into the reserve; `most` of them are then taken as written."""
+        self._measure()
+        spare = self._free - self._reserve
+        self._free -= most
+        return spare
+
+    def _measure(self) -> None:
+        state = os.statvfs(self._folder)
+        self._free, self._measured = state.f_bavail * state.f_frsize, self._clock()
