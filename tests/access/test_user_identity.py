@@ -92,6 +92,17 @@ def test_a_person_gives_a_peer_no_more_than_it_has(house: House) -> None:
     house.gate.admit_store(anna, Door.DIMSE, HOME_ADDRESS).settle(Outcome.DONE)
 
 
+def test_what_a_commitment_tells_of_is_what_both_may_see(house: House) -> None:
+    shown = house.peer("WS1", Action.FIND, Action.STORE)
+    house.user("anna", Role.CLINICIAN, Role.TECHNOLOGIST)
+    anna = at(house, shown, "WS1", house.token("anna", Action.FIND, Action.STORE)[1].reveal())
+    with house.gate.admit_commitment(anna, Door.DIMSE, HOME_ADDRESS) as grant:
+        assert grant.visible.admits({"Modality": "CT", "InstitutionName": "North"})
+        assert not grant.visible.admits({"Modality": "CT", "InstitutionName": "South"})
+        assert not grant.visible.admits({"Modality": "MR", "InstitutionName": "North"})
+        grant.settle(Outcome.DONE)
+
+
 def test_a_wrong_token_is_a_wrong_person_and_a_wrong_peer_is_only_that(house: House) -> None:
     shown = house.peer("WS1", Action.FIND)
     house.user("anna", Role.CLINICIAN)
