@@ -1,18 +1,25 @@
 """Packs: small blobs in one file, what a power cut leaves of the last of them, and what is damage and not that."""
 
+import errno
+import itertools
 import os
+import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadglass.errors import Damaged
+from leadglass.durable import write_all_at
+from leadglass.errors import Damaged, NoRoom
 from leadglass.vault import packs
 from leadglass.vault.blobs import BlobPlace
 from leadglass.vault.check import ProblemKind
 from leadglass.vault.folder import FolderBlobs
+from leadglass.vault.room import Room
 from tests.vault.making import Archive, data_set
 from tests.vault.test_blobs import content, keep
 
@@ -67,6 +74,101 @@ def test_a_pack_that_is_full_is_followed_by_another(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(packs, "MOST", 1000)
     store = FolderBlobs.at(tmp_path)
     assert [keep(store, bytes(400)).shard for _ in range(5)] == [0, 0, 0, 1, 1]
+
+
+def test_what_a_full_disk_cut_short_leaves_nothing_in_the_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of which some were written whole: none of it is found again, not behind what comes later either."""
+    store = FolderBlobs.at(tmp_path)
+    kept = keep(store, b"kept")
+    pack = packs.Pack(pack_of(tmp_path))
+    records = [(bytes([number]) * 16, packs.new_record() + bytes(size)) for number, size in enumerate((300, 100, 500))]
+
+    def write_until_full(descriptor: int, data: bytes, offset: int) -> None:
+        if len(data) > 500:
+            write_all_at(descriptor, data[:200], offset)
+            raise OSError(errno.ENOSPC, "full")
+        write_all_at(descriptor, data, offset)
+
+    monkeypatch.setattr(packs, "write_all_at", write_until_full)
+    with pytest.raises(OSError, match="full"):
+        pack.append(records, spare=1 << 30)
+    assert not pack.is_broken
+    (at,) = pack.append([(b"l" * 16, packs.new_record() + b"later")], spare=0)
+    pack.close()
+    assert store.places_in(0) == sorted([kept, BlobPlace.of(0, b"l" * 16, at)])
+    assert list(store.strangers()) == []
+    store.close()
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_pack_that_could_not_be_begun_is_begun_when_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderBlobs.at(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(packs, "write_all_at", no_room)
+        with pytest.raises(NoRoom):
+            keep(store, b"refused")
+    place = keep(store, b"kept")
+    assert content(store, place) == b"kept"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def free(disk: Path) -> int:
+    state = os.statvfs(disk)
+    return state.f_bavail * state.f_frsize
+
+
+def test_room_taken_ahead_never_eats_into_the_reserve(small_disk: Path) -> None:
+    """Neither is any left over that could not be used: what is refused does not fit above the reserve."""
+    reserve, size = 5 << 20, 300_000
+    store = FolderBlobs.at(small_disk / "blobs", reserve)
+    kept = [keep(store, bytes(size))]
+    assert pack_of(small_disk / "blobs").stat().st_size > packs.AHEAD
+    with suppress(NoRoom):
+        for _ in range(100):
+            kept.append(keep(store, bytes(size)))
+            assert free(small_disk) >= reserve - 4096
+    assert free(small_disk) < reserve + size + 4096
+    assert len(kept) >= (11 << 20) // size - 1
+    store.close()
+    assert FolderBlobs.at(small_disk / "blobs").places_in(0) == sorted(kept)
+
+
+def test_below_the_reserve_room_that_was_taken_ahead_is_not_used(small_disk: Path) -> None:
+    """Neither by pieces that fit each, nor by what fitted when it was begun: what is refused can be foreseen from the free room alone."""
+    moments = itertools.count()
+    store = FolderBlobs(small_disk / "blobs", Room(small_disk, 3 << 20, clock=lambda: next(moments)))
+    kept = keep(store, bytes(1000))
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(free(small_disk) - (3 << 20) - 400_000))
+    writer = store.create()
+    for _ in range(3):
+        writer.write(bytes(100_000))
+    with pytest.raises(NoRoom, match="reserve"):
+        writer.write(bytes(200_000))
+    one, other = store.create(), store.create()
+    for writer in (one, other):
+        writer.write(bytes(300_000))
+    ballast.write_bytes(bytes(ballast.stat().st_size + 300_000))
+    with pytest.raises(NoRoom, match="reserve"):
+        one.commit()
+    ballast.write_bytes(bytes(ballast.stat().st_size - 300_000))
+    later = other.commit()
+    assert store.places_in(0) == sorted([kept, later])
+    ballast.unlink()
+    keep(store, *[bytes(100_000)] * 5)
+    assert len(store.places_in(0)) == 3
 
 
 @settings(max_examples=60, deadline=None)
@@ -168,3 +270,16 @@ def test_a_link_in_the_place_of_a_pack_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(Damaged, match="cannot be opened"):
         store.open(BlobPlace.of(0, bytes(16), 104))
     assert len(list(store.strangers())) == 1 + 1
+
+
+def test_a_pack_with_a_gap_takes_nothing_more(tmp_path: Path) -> None:
+    """A power cut may take the first of two records and leave the second: a later one would say that the gap was durable."""
+    store = FolderBlobs.at(tmp_path)
+    first, second = keep(store, b"1" * 300), keep(store, b"2" * 300)
+    store.close()
+    with pack_of(tmp_path).open("r+b") as file:
+        file.seek(first.at - packs.HEAD_SIZE)
+        file.write(bytes(second.at - first.at))
+    pack = packs.Pack(pack_of(tmp_path))
+    assert pack.is_full
+    pack.close()

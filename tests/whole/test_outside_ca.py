@@ -95,7 +95,7 @@ def test_revoking_cuts_what_is_live_and_closes_the_handshake(serving: ArchiveUnd
     wait_until(lambda: reach(serving, ours) == "no TLS")
     add(serving, root.certificate, aet="HOSP_CT")
     wait_until(lambda: reach(serving, ours) == "rejected")
-    assert reach(serving, root.device()) == "accepted"
+    wait_until(lambda: reach(serving, root.device()) == "accepted")
 
 
 def test_a_renewed_ca_is_taken_beside_the_old_one_or_instead_of_it(

@@ -91,7 +91,7 @@ class Peer:
 
     def vouched(self, shown: Shown, now: int) -> tuple[str, int] | None:
         """By which of its vouchers (see `credential_of`) this certificate is its, and until when; None if by none."""
-        if shown.certificate.not_valid_before_utc < utc(self.issued_after):
+        if not self._is_new(shown.certificate):
             return None
         for voucher in reversed(self.vouchers):
             ends = voucher.vouches(shown, utc(now))
@@ -110,8 +110,12 @@ class Peer:
         if any(each.sha256 == pin and each.not_after >= now for each in self.pins):
             return True
         shown = Shown.of(parsed, chain)
-        new = parsed.not_valid_before_utc >= utc(self.issued_after)
-        return new and any(each.vouches(shown, utc(now), ExtendedKeyUsageOID.SERVER_AUTH) is not None for each in self.vouchers)
+        server = ExtendedKeyUsageOID.SERVER_AUTH
+        return self._is_new(shown.certificate) and any(each.vouches(shown, utc(now), server) is not None for each in self.vouchers)
+
+    def _is_new(self, certificate: x509.Certificate) -> bool:
+        """Whether the certificate is from after the last revocation; one that begins within its second may be from before."""
+        return int(certificate.not_valid_before_utc.timestamp()) * NANOSECONDS >= self.issued_after
 
     @property
     def authorities(self) -> str:

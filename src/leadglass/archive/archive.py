@@ -126,7 +126,7 @@ class Session:
     @property
     def conflicts(self) -> Conflicts:
         """What was put aside: each call asks the gate for itself."""
-        return Conflicts(self._gate, self._vault, self.caller.principal, self.caller.door, self.caller.address)
+        return Conflicts(self._gate, self._vault, self._parts.receipts, self.caller.principal, self.caller.door, self.caller.address)
 
     def acting_for(self, token: str) -> "Session":
         """A session for whoever made the token, of a caller who holds it at the same door; raises `NotIdentified`."""

@@ -64,6 +64,11 @@ class Receipts:
         with self._lock:
             return self._served.get(self._key(principal_id, instance))
 
+    def forget(self) -> None:
+        """What is served has changed: nobody is told of what equalled it before; who sends again is remembered again."""
+        with self._lock:
+            self._served.clear()
+
     @staticmethod
     def _key(principal_id: str, instance: Uid) -> bytes:
         return hashlib.sha256(f"{sender_of(principal_id)} {instance}".encode()).digest()[:16]
@@ -71,7 +76,8 @@ class Receipts:
 
 def sender_of(principal_id: str) -> str:
     """The peer in a principal's id, whoever used it: the same modality counts as the same sender."""
-    return principal_id.rpartition("+")[2]
+    _, at, ae_title = principal_id.partition(f"+{Kind.PEER}:")
+    return f"{Kind.PEER}:{ae_title}" if at and principal_id.startswith(f"{Kind.TOKEN}:") else principal_id
 
 
 @dataclass(frozen=True)
@@ -234,7 +240,9 @@ class _Judge:
                     reason = self._reason(each, rows.get(each.sop_instance), is_seen=each.sop_instance in seen)
                 except (Damaged, KeyUnavailable, StorageFailed) as error:
                     logs.fault("an object could not be read back for a storage commitment", error)
-                    reason = Status.PROCESSING_FAILURE
+                    # Whose it is, it cannot say any more: only who may know of it all the same is told that there is something wrong.
+                    known = each.sop_instance in seen or self._receipts.served(self._sender, each.sop_instance) is not None
+                    reason = Status.PROCESSING_FAILURE if known else Status.NO_SUCH_SOP_INSTANCE
                 yield each, reason
 
     def _reason(self, asked: Reference, row: InstanceRow | None, *, is_seen: bool) -> Status | None:

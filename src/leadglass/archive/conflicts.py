@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from leadglass.access.gate import Gate
 from leadglass.access.grant import GetGrant, SettleGrant
 from leadglass.access.identity import Principal
+from leadglass.archive.commitment import Receipts
 from leadglass.archive.rows import Row, time_text
 from leadglass.dicom.differences import Difference, Differences
 from leadglass.dicom.pixeldifferences import PixelComparison
@@ -32,9 +33,10 @@ _ID_CHARACTERS = frozenset("0123456789abcdef")
 class Conflicts:
     """What one caller may ask about conflicts."""
 
-    def __init__(self, gate: Gate, vault: Vault, principal: Principal, door: Door, address: str) -> None:
+    def __init__(self, gate: Gate, vault: Vault, receipts: Receipts, principal: Principal, door: Door, address: str) -> None:
         self._gate = gate
         self._vault = vault
+        self._receipts = receipts
         self._who = (principal, door, address)
 
     def list(self, *, kind: ConflictKind | None, study: Uid | None, settled: bool) -> Iterator[Row]:
@@ -92,6 +94,7 @@ class Conflicts:
             found = self._one(grant, found.row.place.blob_id.hex())
             settle = self._vault.accept if verdict is Verdict.ACCEPTED else self._vault.reject
             settle(found.row, grant.intent, again=again)
+            self._receipts.forget()
             grant.settle(Outcome.DONE, studies=_studies(found), count=1, detail={"result": verdict.value})
             return {**_row(found), "state": verdict.value, "replaced": found.served is not None and verdict is Verdict.ACCEPTED}
 

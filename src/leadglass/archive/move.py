@@ -7,6 +7,7 @@ from leadglass.access.destinations import Destination
 from leadglass.access.gate import Gate
 from leadglass.access.grant import MoveGrant
 from leadglass.access.identity import Principal
+from leadglass.access.registry import Registry
 from leadglass.archive.fetch import Fetched
 from leadglass.dicom.query import Selection
 from leadglass.errors import UnknownDestination
@@ -21,9 +22,17 @@ UNKNOWN = "unknown"
 class Moved(Fetched):
     """The objects that are to be sent to `destination`."""
 
-    def __init__(self, grant: MoveGrant, vault: Vault, selection: Selection, decoders: Decoders, destination: Destination) -> None:
+    def __init__(
+        self, grant: MoveGrant, vault: Vault, selection: Selection, decoders: Decoders, destination: Destination, registry: Registry
+    ) -> None:
         super().__init__(grant, vault, selection, decoders)
         self.destination = destination
+        self._registry = registry
+
+    def current_destination(self) -> Destination | None:
+        """The destination as it is known now; None once it is revoked, or is to be reached elsewhere."""
+        now = self._registry.destination(self.destination.ae_title)
+        return now if now is not None and (now.host, now.port) == (self.destination.host, self.destination.port) else None
 
 
 def begin_move(
@@ -38,7 +47,7 @@ def begin_move(
     try:
         if known is None:
             raise UnknownDestination("no peer that objects can be sent to has this AE title; `leadglass peer add --host --port` makes one")
-        moved = Moved(grant, vault, selection, decoders, known)
+        moved = Moved(grant, vault, selection, decoders, known, gate.registry)
         grant.announce(sorted({row.study for row in moved.rows}))
     except BaseException as error:
         if not grant.settled:

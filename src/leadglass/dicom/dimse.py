@@ -177,7 +177,8 @@ def encode(command: Command, *, has_data: bool) -> bytes:
         if kind == "US":
             pending.append((element, _SHORT.pack(0, element, 2, value)))
         else:
-            raw = value.encode("ascii")
+            # A comment is for people; what is in no character set of a command (PS3.7 6.3.1) is no reason to give none.
+            raw = value.encode("ascii", "replace" if kind == "LO" else "strict")
             if len(raw) % 2:
                 raw += b"\0" if kind == "UI" else b" "
             pending.append((element, _ELEMENT.pack(0, element, len(raw)) + raw))

@@ -180,7 +180,7 @@ def photometric_after(image: Image) -> str:
     if image.frame.flags & Flags.TO_RGB:
         return "RGB"
     if before.startswith("YBR_PARTIAL"):
-        raise CannotConvert(f"pixels that are {before} are not decoded here")
+        raise CannotConvert("pixels with parts of their chroma are not decoded here")
     # Decoded, every pixel has samples of its own.
     return "YBR_FULL" if before == "YBR_FULL_422" else before
 

@@ -115,7 +115,7 @@ class _FolderBlobWriter:
         self._gone = True
 
     def write(self, data: Bytes) -> None:
-        self._store.room.require(len(data))
+        self._store.room.require(len(data), len(self._record))
         if self._descriptor < 0:
             if len(self._record) + len(data) <= self._store.packed:
                 self._record += data
@@ -317,7 +317,8 @@ class FolderBlobs:
             places = pack.append([(one.blob_id, one.record) for one in batch], spare=spare)
         finally:
             # Whether this and what shares its pages is on the disk, nobody knows then: acknowledge nothing more.
-            self._failed = pack.is_broken
+            if pack.is_broken:
+                self._failed = True
         for one, at in zip(batch, places, strict=True):
             one.place = BlobPlace.of(shard, one.blob_id, at)
 

@@ -56,17 +56,24 @@ class Pack:
         # What a process left that was killed may be in memory only, and the next record says that it is durable.
         sync_file(self._descriptor)
         self.end, self.count = len(HEADER), 0
+        whole = True
         for record in read_records(self._descriptor):
+            whole = whole and record.at - HEAD_SIZE == self.end
             self.end, self.count = record.at + record.size, self.count + 1
-        self.is_torn = not _is_zero(self._descriptor, self.end)
-        """Something half written lies behind its end: nothing is added to it."""
+        self.is_torn = not (whole and _is_zero(self._descriptor, self.end))
+        """Something half written lies in it or behind its end: nothing is added to it, so that no later record calls that durable."""
 
     @classmethod
     def create(cls, path: Path, folder: int) -> Self:
         """An empty pack in the open `folder`, its name durable."""
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
         try:
-            write_all_at(descriptor, HEADER, 0)
+            try:
+                write_all_at(descriptor, HEADER, 0)
+            except OSError:
+                # The next try needs the name.
+                path.unlink()
+                raise
             sync_file(descriptor)
             sync_names(folder)
         finally:

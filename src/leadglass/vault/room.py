@@ -38,11 +38,12 @@ class Room:
         self._measured = float("-inf")
         self._free = 0
 
-    def require(self, size: int = 0) -> None:
-        """NoRoom if `size` more bytes, which are then taken as written, would eat into the reserve."""
-        if self._clock() - self._measured > _TRUSTED_SECONDS or self._free - size < self._reserve:
+    def require(self, size: int = 0, waiting: int = 0) -> None:
+        """NoRoom if `size` more bytes, which are then taken as written, would eat into the reserve; `waiting` are in memory before them."""
+        needed = self._reserve + size + waiting
+        if self._clock() - self._measured > _TRUSTED_SECONDS or self._free < needed:
             self._measure()
-        if self._free - size < self._reserve:
+        if self._free < needed:
             raise NoRoom(BELOW_RESERVE)
         self._free -= size
 

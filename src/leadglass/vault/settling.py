@@ -83,6 +83,8 @@ def catch_up(holdings: Holdings) -> int:
     """Make the index say what the journal says about verdicts; returns how many there were to be made good."""
     index, journal = holdings.index, holdings.journal
     first, end, count = index.state("journal"), len(journal), 0
+    if end < first:
+        raise Damaged(f"blobs/journal holds {end} records and held {first}: verdicts are lost; restore HOME/blobs/journal from its copy")
     for number in range(first, end):
         record = journal.read(number)
         if isinstance(record, Settlement):

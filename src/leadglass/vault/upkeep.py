@@ -18,6 +18,8 @@ from leadglass.vault.keys import Keys
 from leadglass.vault.rows import Entry
 from leadglass.vault.sealedblob import read_clear_header, unseal_blob
 
+_AT_ONCE: Final = 1024 * 1024
+
 _FIRST_LOOK: Final = 16 * 1024
 
 
@@ -106,13 +108,27 @@ def _in_order(keys: Keys, blobs: BlobStore, places: list[BlobPlace], *, drop_tor
     found = []
     for place in places:
         try:
-            found.append(look_at(keys, blobs, place))
+            seen = look_at(keys, blobs, place)
+            if drop_torn and blobs.is_torn(place):
+                _read_whole(keys, blobs, place)
+            found.append(seen)
         except (Damaged, KeyUnavailable, BadInput) as error:
             if drop_torn and isinstance(error, Damaged) and blobs.is_torn(place):
                 blobs.remove(place)
                 continue
             logs.fault("a blob does not open and is not indexed; `leadglass check` names it", error)
     return sorted(found, key=lambda one: one.entry.precedence)
+
+
+def _read_whole(keys: Keys, blobs: BlobStore, place: BlobPlace) -> None:
+    """Damaged where a power cut took any part of it: its head and its end alone may have reached the disk."""
+    blob = blobs.open(place)
+    try:
+        _, _, reader = unseal_blob(keys, blob, place.blob_id)
+        while reader.read(_AT_ONCE):
+            pass
+    finally:
+        blob.close()
 
 
 def _admit(index: Index, journal: Journal, journaled: dict[bytes, Standing], found: Found) -> None:

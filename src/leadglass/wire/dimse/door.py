@@ -30,6 +30,9 @@ _QUERY_SYNTAXES = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
 _OURS = sopclasses.FIND | sopclasses.GET | sopclasses.MOVE | {sopclasses.VERIFICATION, sopclasses.STORAGE_COMMITMENT}
 """The SOP classes of the services that we have beside storage, for whoever may use them."""
 
+IDENTIFYING = 2
+"""Threads that say who somebody is, and whether he still is: no service can take them, so that whoever is revoked is out at once."""
+
 
 async def _serve_call(call: Call, commitments: Commitments) -> bool:
     """The table of services: a command, in a context of its own SOP classes; gives whether there is one."""
@@ -111,6 +114,7 @@ class DimseDoor:
     ) -> None:
         self._archive = archive
         self._workers = workers
+        self._identifying = Workers(IDENTIFYING)
         self._outbound = outbound
         self._commitments = commitments
         self._tls = tls
@@ -135,6 +139,7 @@ class DimseDoor:
         """Stop listening and cut what is live."""
         if self._acceptor is not None:
             await self._acceptor.close()
+        self._identifying.close()
 
     async def cut_outdated(self) -> None:
         """Abort every association whose peer is no longer who it was."""
@@ -148,7 +153,7 @@ class DimseDoor:
     async def _still_current(self, session: Session) -> bool:
         """Whether the session's peer is who it was; one that cannot be looked up is not."""
         try:
-            return await self._workers.run(session.is_current)
+            return await self._identifying.run(session.is_current)
         except (LeadglassError, OSError) as error:
             logs.fault("dimse revocation", error)
             return False
@@ -163,7 +168,7 @@ class DimseDoor:
         else:
             return Reject.CALLING_TITLE_NOT_RECOGNIZED
         try:
-            session = await self._workers.run(partial(self._archive.enter, self._door, credentials, peer.address))
+            session = await self._identifying.run(partial(self._archive.enter, self._door, credentials, peer.address))
         except UserNotIdentified:
             return Reject.USER_IDENTITY_REFUSED
         except NotIdentified:

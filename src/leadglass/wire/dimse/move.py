@@ -6,7 +6,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Final
 
-from leadglass.archive.archive import InstanceRow, Moved
+from leadglass.archive.archive import Destination, InstanceRow, Moved
 from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, propose
 from leadglass.dicom.dimse import MoveRequest, MoveResponse
 from leadglass.dicom.pdu import MAX_CONTEXTS
@@ -87,9 +87,13 @@ class _Move:
         done = 0
         while done < len(rows) and not self._is_cancelled():
             before = self._tally.remaining
-            try:
-                await self._send_on_one_association(proposals, rows[done:])
+            destination = self._moved.current_destination()
+            if destination is None:
+                self._sending.give_up(rows[done:], "the destination is not known any more")
                 return
+            try:
+                await self._send_on_one_association(destination, proposals, rows[done:])
+                done += before - self._tally.remaining
             except AssociationFailed as failed:
                 self._call.association.raise_failure()
                 done += before - self._tally.remaining
@@ -100,15 +104,15 @@ class _Move:
                     return
                 self._retries -= 1
 
-    async def _send_on_one_association(self, proposals: Sequence[Proposal], rows: Sequence[InstanceRow]) -> None:
-        caller, destination = self._call.association, self._moved.destination
+    async def _send_on_one_association(self, destination: Destination, proposals: Sequence[Proposal], rows: Sequence[InstanceRow]) -> None:
+        caller = self._call.association
         request = propose(self._call.aet, destination.ae_title, proposals)
         async with (
             self._call.outbound.associate(destination, request) as association,
             aclosing(self._sending.each(rows, association)) as sent,
         ):
             async for _ in sent:
-                if self._is_cancelled():
+                if self._is_cancelled() or self._moved.current_destination() is None:
                     return
                 if self._tally.remaining:
                     await caller.respond(self._call.message, _response(self._command, Status.PENDING, self._tally))
