@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +367,38 @@ def test_orthanc_is_destination_and_caller(founded: Founded, archive: ArchiveUnd
             (instance,) = httpx.get(f"{orthanc.url}/instances").json()
             tags = httpx.get(f"{orthanc.url}/instances/{instance}/simplified-tags").json()
             assert tags["SOPInstanceUID"] == CT.SOPInstanceUID
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["goes on", "breaks off"])
+def test_a_destination_that_is_revoked_meanwhile_gets_nothing_more(tmp_path: Path, *, breaks: bool) -> None:
+    archive = ArchiveUnderTest.found(tmp_path / "archive")
+    received, revoked, late = threading.Event(), threading.Event(), list[int]()
+
+    def answer(there: Receiver, event: Any) -> int:
+        received.set()
+        if revoked.is_set():
+            late.append(len(there.received))
+        elif there.received:
+            revoked.wait(30)
+            if breaks:
+                event.assoc.abort()
+        return 0
+
+    with archive.serving():
+        archive.take_in(few())
+        mover = archive.peer("MOVER", "move")
+        port = peers.free_port()
+        there = archive.peer("DEST", "store", port=port)
+        with (
+            receiver("DEST", tls=there, port=port, answer=answer),
+            associated(archive.dimse, mover, "MOVER") as association,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            moving = pool.submit(move, association, "DEST", request("STUDY", StudyInstanceUID=EVERY))
+            assert received.wait(30)
+            leadglass("peer", "revoke", archive.home, "DEST")
+            revoked.set()
+            *_, last = moving.result(60)
+    assert not late
+    assert last[0].Status == WARNING
+    assert last[0].NumberOfFailedSuboperations >= len(FEW) - 2
