@@ -140,7 +140,9 @@ def hidden(study: int, series: int, instance: int, **values: object) -> Dataset:
 
 def write_objects(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files to be taken in, in this order: with the canary, and without it."""
-    utf8 = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": canary.CANARY_OTHER_NAME}
+    # Answers come latest study first: hidden ones stand before, between and behind those that may be seen.
+    between, latest = {"StudyDate": "20181224"}, {"StudyDate": "20200229"}
+    utf8 = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": canary.CANARY_OTHER_NAME, **between}
     made: list[tuple[str, bytes]] = [
         ("v111", encoded(visible(1, 1, 1))),
         ("h111", encoded(hidden(1, 1, 1))),
@@ -150,8 +152,8 @@ def write_objects(folder: Path) -> tuple[list[Path], list[Path]]:
         # One series of it is a CT: the rule wants all of them to be.
         ("h211", encoded(hidden(2, 1, 1, SOPClassUID=CT, Modality="CT", **utf8))),
         ("h221", encoded(hidden(2, 2, 1, **utf8))),
-        # Another study of the patient who may be seen.
-        ("h311", encoded(hidden(3, 1, 1, PatientName=canary.VISIBLE_NAME, PatientID=canary.VISIBLE_ID))),
+        # Another study of the patient who may be seen, and his latest.
+        ("h311", encoded(hidden(3, 1, 1, PatientName=canary.VISIBLE_NAME, PatientID=canary.VISIBLE_ID, **latest))),
         ("v211", encoded(visible(2, 1, 1, StudyDate="20190410"))),
         ("v221", encoded(visible(2, 2, 1, StudyDate="20190410", NumberOfFrames="2", PixelData=canary.VISIBLE_PIXELS * 2))),
         # For conflicts: each is met once.

@@ -7,10 +7,10 @@ wrong, as somebody might really do it wrong.
 
 import base64
 import functools
+import inspect
 import json
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,9 +28,10 @@ from leadglass.dicom.jsonmodel import json_chunks
 from leadglass.dicom.predicate import EVERY_STUDY
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
-from leadglass.errors import BadDataSet, BadQuery, NotAllowed
+from leadglass.errors import BadDataSet, BadQuery, NotAllowed, WrongUsage
 from leadglass.trail import log
 from leadglass.vault import contenders, vault
+from leadglass.vault.asides import Wanted
 from leadglass.vocabulary import Level, StoreResult
 from leadglass.wire.dicomweb import problems, qido, wado
 from leadglass.wire.dimse import find as dimse_find
@@ -53,11 +54,19 @@ def open_leak() -> str:
     return Path(os.environ["PLANTED"]).read_text()
 
 
+def _require_fit(bad: Any_, good: Any_) -> None:
+    """TypeError where `bad` does not take what `good` takes: it would fail where it should leak, and the oracle be blamed for it."""
+    taken = inspect.signature(good).parameters.values()
+    positional = [each.name for each in taken if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
+    inspect.signature(bad).bind(good, *positional, **{each.name: None for each in taken if each.kind is each.KEYWORD_ONLY})
+
+
 def leak(where: str, owner: object, name: str) -> Callable[[Any_], Any_]:
     """The function below takes the place of owner.name while the leak is open; its first argument is the good one."""
 
     def plant(bad: Any_) -> Any_:
         good = getattr(owner, name)
+        _require_fit(bad, good)
         called = bad.__name__.replace("_", " ")
         {"malformed": FAULTS, "conflicts": CONFLICT_LEAKS}.get(where, LEAKS)[called] = where
 
@@ -86,8 +95,8 @@ def fetch_without_the_predicate(good: Any_, self: Any, selection: Selection, _: 
 
 
 @leak("dimse", move.Moved, "__init__")
-def moves_what_may_not_be_seen(good: Any_, self: Any, grant: Any, vault: Any, selection: Selection, destination: Any) -> None:
-    good(self, grant, vault, selection, destination)
+def moves_what_may_not_be_seen(good: Any_, self: Any, grant: Any, vault: Any, selection: Selection, *others: Any) -> None:
+    good(self, grant, vault, selection, *others)
     self.rows = list(vault.instances(selection, EVERY_STUDY))
 
 
@@ -134,13 +143,13 @@ def tokens_of_disabled_users_still_work(good: Any_, self: Any, token: Any) -> An
 
 
 @leak("dimse", registry.Registry, "_peer")
-def revoked_peers_still_associate(good: Any_, self: Any, peer: Any, credential: str, address: str) -> Any:
-    return good(self, replace(peer, revoked=False), credential, address)
+def revoked_peers_still_associate(good: Any_, self: Any, peer: Any, *shown: Any) -> Any:
+    return good(self, replace(peer, revoked=False), *shown)
 
 
 @leak("dimse", registry.Registry, "_peer")
-def any_certificate_will_do(good: Any_, self: Any, peer: Any, _: str, address: str) -> Any:
-    return good(self, peer, peer.pins[0].sha256, address)
+def any_certificate_will_do(good: Any_, self: Any, peer: Any, _: str, *others: Any) -> Any:
+    return good(self, peer, peer.pins[0].sha256, *others)
 
 
 # Counts and differences
@@ -370,11 +379,14 @@ def values_of_studies_that_may_not_be_fetched(_: Any_, *given: Any) -> bool:
     return bool(given)
 
 
-@leak("conflicts", conflicts, "_spelt")
-def a_hidden_conflict_is_forbidden_instead_of_not_there(good: Any_, conflict: str) -> str:
-    if list((Path(sys.argv[2]) / "blobs").glob(f"*/*/{conflict}*")):
-        raise NotAllowed("this conflict is not for you")
-    return str(good(conflict))
+@leak("conflicts", conflicts.Conflicts, "_one")
+def a_hidden_conflict_is_forbidden_instead_of_not_there(good: Any_, self: Any, grant: Any, conflict: str) -> Any:
+    try:
+        return good(self, grant, conflict)
+    except WrongUsage:
+        if list(self._vault.in_conflict(Wanted(settled=True, prefix=conflict), EVERY_STUDY)):
+            raise NotAllowed("this conflict is not for you") from None
+        raise
 
 
 # Handing in

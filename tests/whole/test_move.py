@@ -374,7 +374,7 @@ def test_a_destination_that_is_revoked_meanwhile_gets_nothing_more(tmp_path: Pat
     archive = ArchiveUnderTest.found(tmp_path / "archive")
     received, revoked, late = threading.Event(), threading.Event(), list[int]()
 
-    def answer(there: Receiver, event: Any) -> int:
+    def answer(there: Receiver, event: evt.Event) -> int:
         received.set()
         if revoked.is_set():
             late.append(len(there.received))
