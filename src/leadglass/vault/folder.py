@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from leadglass.durable import PRIVATE_FILE, make_folder, sync_file, sync_folder, sync_names, write_all
+from leadglass.durable import PRIVATE_FILE, make_folder, sync_file, sync_folder, write_all
 from leadglass.errors import Damaged, NoRoom, StorageFailed
 from leadglass.seal.chunked import Bytes
 from leadglass.vault import packs
 from leadglass.vault.blobs import BLOB_ID_SIZE, SHARD_SIZE, BlobPlace, BlobWriter, BytesBlob, OpenBlob, missing
+from leadglass.vault.files import FileBlob, SharedSync
 from leadglass.vault.packs import Pack
 from leadglass.vault.room import BELOW_RESERVE, Room, disk_errors
 
@@ -31,66 +32,6 @@ _OWN_NAMES: Final = frozenset({"incoming", "journal", "journal.new"})
 _NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _PACK: Final = "pack"
 _DISK_FAILED: Final = "the disk failed to make an object durable: nothing is stored until the disk was checked and leadglass restarted"
-
-
-class _SharedSync:
-    """One fsync of a folder for everybody who renamed into it meanwhile."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._count = threading.Lock()
-        self._one_at_a_time = threading.Lock()
-        self._asked = 0
-        self._done = 0
-
-    @property
-    def folder_descriptor(self) -> int:
-        return self._descriptor
-
-    def __call__(self) -> None:
-        """Return once a sync that began after this call has ended; OSError if it failed."""
-        with self._count:
-            self._asked += 1
-            mine = self._asked
-        with self._one_at_a_time:
-            if self._done >= mine:
-                return
-            covers = self._asked
-            sync_names(self._descriptor)
-            self._done = covers
-
-    def __del__(self) -> None:
-        # Not closed earlier: a thread that renamed into a full shard may still be about to sync it.
-        os.close(self._descriptor)
-
-
-class _FileBlob:
-    """A blob in a file of its own, or a part of a pack."""
-
-    def __init__(self, descriptor: int, start: int = 0, size: int | None = None) -> None:
-        self._descriptor = descriptor
-        self._start = start
-        self.size = os.fstat(descriptor).st_size if size is None else size
-
-    def pread(self, length: int, offset: int) -> bytes:
-        length = max(0, min(length, self.size - offset))
-        at = self._start + offset
-        try:
-            data = os.pread(self._descriptor, length, at)
-            while len(data) < length and (more := os.pread(self._descriptor, length - len(data), at + len(data))):
-                data += more
-        except OSError as error:
-            raise Damaged(f"a blob cannot be read: {error.strerror}; check the disk") from None
-        return data
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __del__(self) -> None:
-        self.close()
 
 
 @dataclass(eq=False)
@@ -125,7 +66,7 @@ class _FolderBlobWriter:
             write_all(self._descriptor, memoryview(data))
 
     def reread(self) -> OpenBlob:
-        return BytesBlob(self._record[packs.HEAD_SIZE :]) if self._descriptor < 0 else _FileBlob(os.dup(self._descriptor))
+        return BytesBlob(self._record[packs.HEAD_SIZE :]) if self._descriptor < 0 else FileBlob(os.dup(self._descriptor))
 
     def commit(self) -> BlobPlace:
         with disk_errors():
@@ -210,12 +151,12 @@ class FolderBlobs:
         except OSError as error:
             raise Damaged(f"blob {place.blob_id.hex()} of shard {place.shard} cannot be opened: {error.strerror}") from None
         if not place.at:
-            return _FileBlob(descriptor)
+            return FileBlob(descriptor)
         record = packs.record_of(descriptor, place.at, place.blob_id)
         if record is None:
             os.close(descriptor)
             raise missing(place)
-        return _FileBlob(descriptor, record.at, record.size)
+        return FileBlob(descriptor, record.at, record.size)
 
     def remove(self, place: BlobPlace) -> None:
         with disk_errors():
@@ -358,11 +299,11 @@ class FolderBlobs:
         # Not closed here: somebody may be about to append to it.
         self._pack = None
 
-    def _open_shard(self, shard: int) -> _SharedSync:
+    def _open_shard(self, shard: int) -> SharedSync:
         folder = self._shard_folder(shard)
         make_folder(folder.parent)
         make_folder(folder)
-        return _SharedSync(folder)
+        return SharedSync(folder)
 
     def _shard_folder(self, shard: int) -> Path:
         upper, lower = divmod(shard, _SHARDS_PER_FOLDER)
