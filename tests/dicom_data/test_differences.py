@@ -130,6 +130,7 @@ def test_a_side_without_pixels_is_told() -> None:
     assert (pixels.equal, pixels.other) == (False, None)
 
 
+@pytest.mark.long
 def test_an_object_of_very_many_elements_takes_no_memory() -> None:
     def many(value: bytes) -> bytes:
         return explicit_object(element(SEQUENCE, "SQ", b"".join(item(element(REFERENCED, "UI", value)) for _ in range(25_000))))

@@ -249,7 +249,7 @@ def served(archive: ArchiveUnderTest) -> Iterator[subprocess.Popen[bytes]]:
             archive.stop(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [each if each == "the process ends" else pytest.param(each, marks=pytest.mark.long) for each in FAULTS])
 def test_what_malformed_bytes_must_not_do_is_seen(house: House, tmp_path: Path, fault: str) -> None:
     with pytest.raises(AssertionError):
         throw_for(house, tmp_path, 6, 1, fault)

@@ -208,7 +208,7 @@ def test_after_the_root_key_was_lost(tmp_path: Path) -> None:
 # Crash windows
 
 
-@pytest.mark.parametrize("call", ["rename", "fsync", "fdatasync"])
+@pytest.mark.parametrize("call", [*(pytest.param(each, marks=pytest.mark.long) for each in ("rename", "fsync")), "fdatasync"])
 def test_killed_at_every_step_of_a_change(archive: ArchiveUnderTest, tmp_path: Path, call: str) -> None:
     """`peer revoke` dies at the Nth time that it makes something durable, for every N: what is left opens, with the peer or without."""
     leadglass("peer", "list", archive.home)

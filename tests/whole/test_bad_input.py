@@ -406,7 +406,10 @@ ENDLESS: dict[str, tuple[bytes, bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", list(ENDLESS))
+BRIEFLY = frozenset({"parts", "a part's pixels", "nesting"})
+
+
+@pytest.mark.parametrize("kind", [kind if kind in BRIEFLY else pytest.param(kind, marks=pytest.mark.long) for kind in ENDLESS])
 def test_a_stow_request_without_end_is_refused(kind: str, attacked: Attacked) -> None:
     head, piece, content_type = ENDLESS[kind]
     highest = attacked.pss()

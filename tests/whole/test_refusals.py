@@ -30,7 +30,7 @@ def associate(archive: ArchiveUnderTest, who: Identity, called: str, services: l
     return accepted
 
 
-@pytest.mark.parametrize("tries", [1, TRIES])
+@pytest.mark.parametrize("tries", [1, pytest.param(TRIES, marks=pytest.mark.long)])
 def test_what_a_known_peer_may_not_have_is_in_the_trail(archive: ArchiveUnderTest, tries: int) -> None:
     with archive.serving():
         who = archive.peer("STOREONLY", may="store")

@@ -257,8 +257,12 @@ class _Judge:
                 return Status.NO_SUCH_SOP_INSTANCE
             if row.sop_class != asked.sop_class:
                 return Status.CLASS_INSTANCE_CONFLICT
-            while stored.reader.read(_READ_AT_ONCE):
-                pass
+            try:
+                while stored.reader.read(_READ_AT_ONCE):
+                    pass
+            except (Damaged, StorageFailed) as error:
+                logs.fault("an object could not be read back for a storage commitment", error)
+                return Status.PROCESSING_FAILURE
         self.studies.add(row.study)
         return None
 
