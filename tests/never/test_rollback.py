@@ -175,8 +175,12 @@ def test_an_older_policy_is_told_even_with_its_anchor(archive: ArchiveUnderTest)
 # No false alarm
 
 
-def test_a_normal_life(archive: ArchiveUnderTest, tmp_path: Path) -> None:
-    for number, end in enumerate([signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL]):
+_ENDS = [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL]
+
+
+@pytest.mark.parametrize("ends", [_ENDS[:2], pytest.param(_ENDS, marks=pytest.mark.long)], ids=["two", "four"])
+def test_a_normal_life(archive: ArchiveUnderTest, tmp_path: Path, ends: list[signal.Signals]) -> None:
+    for number, end in enumerate(ends):
         archive.start()
         archive.token(f"person{number}", "technologist", "store")
         archive.peer(f"P{number}")
@@ -208,7 +212,8 @@ def test_after_the_root_key_was_lost(tmp_path: Path) -> None:
 # Crash windows
 
 
-@pytest.mark.parametrize("call", [*(pytest.param(each, marks=pytest.mark.long) for each in ("rename", "fsync")), "fdatasync"])
+@pytest.mark.long
+@pytest.mark.parametrize("call", ["rename", "fsync", "fdatasync"])
 def test_killed_at_every_step_of_a_change(archive: ArchiveUnderTest, tmp_path: Path, call: str) -> None:
     """`peer revoke` dies at the Nth time that it makes something durable, for every N: what is left opens, with the peer or without."""
     leadglass("peer", "list", archive.home)
@@ -242,7 +247,7 @@ def _administer(archive: ArchiveUnderTest, names: Iterator[str], over: threading
             acknowledged.append(f"{words[0]} {name}")
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(60, marks=pytest.mark.long)])
 def test_killed_at_random_moments_of_many_changes(archive: ArchiveUnderTest, rounds: int) -> None:
     chance = random.Random(rounds)
     done: list[str] = []

@@ -35,7 +35,9 @@ def keep(store: BlobStore, *pieces: bytes) -> BlobPlace:
     writer = store.create()
     for piece in pieces:
         writer.write(piece)
-    return writer.commit()
+    place = writer.put()
+    writer.make_durable()
+    return place
 
 
 def content(store: BlobStore, place: BlobPlace) -> bytes:
@@ -62,7 +64,7 @@ def test_a_blob_is_not_there_before_it_is_committed(store: BlobStore) -> None:
     unfinished = writer.reread()
     assert unfinished.pread(10, 1) == b"alf"
     unfinished.close()
-    place = writer.commit()
+    place = writer.put()
     writer.abandon()  # harmless afterwards
     assert store.places_in(0) == [place]
     assert content(store, place) == b"half"
@@ -192,13 +194,17 @@ from leadglass.vault.folder import FolderBlobs
 
 store = FolderBlobs.at(Path(sys.argv[1]), packed=int(sys.argv[2]))
 for _ in range(3):
+    place = None
     try:
         writer = store.create()
         writer.write(b"data")
-        writer.commit()
+        place = writer.put()
+        writer.make_durable()
         print("kept")
     except StorageFailed:
         print("refused")
+        if place is not None:
+            store.remove(place)
 print(len(store.places_in(0)), len(list(store.incoming.iterdir())))
 """
 

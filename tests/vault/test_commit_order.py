@@ -15,6 +15,7 @@ from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.uid import Uid
 from leadglass.errors import SealBroken
 from leadglass.seal.chunked import SealingWriter, UnsealingReader, seal
+from leadglass.vault.folder import PACKED
 from leadglass.vault.journal import Conflict, ConflictKind
 from leadglass.vault.keys import Keys
 from leadglass.vault.sealedblob import Descriptor, Ending, finish_blob
@@ -51,6 +52,22 @@ def commits(archive: Archive) -> list[tuple[int, str]]:
     holdings = archive.vault._holdings  # noqa: SLF001 - the moments are nobody else's business
     found = (look_at(holdings.keys, holdings.blobs, place) for place in holdings.blobs.places_in(0))
     return [(one.entry.committed_ns, one.entry.header.instance) for one in found]
+
+
+@pytest.mark.parametrize("packed", [PACKED, 100], ids=["pack", "file"])
+@pytest.mark.parametrize("clashes", [False, True], ids=["stored", "conflict"])
+def test_what_is_told_is_where_a_kill_cannot_undo_it(tmp_path: Path, *, packed: int, clashes: bool) -> None:
+    """The trail hears of an object while it is flushed: killed then, the next start finds it where the trail says that it is."""
+    archive = Archive(tmp_path, packed=packed).create()
+    if clashes:
+        archive.store(data_set(PatientName="OTHER^NAME"))
+    there = len(archive.vault._holdings.blobs.places_in(0))  # noqa: SLF001 - nobody else looks at the blobs meanwhile
+    deposit = archive.begin(data_set())
+    deposit.write(data_set())
+    found: list[tuple[StoreResult, int]] = []
+    deposit.commit(lambda result: found.append((result, len(archive.vault._holdings.blobs.places_in(0)))))  # noqa: SLF001
+    assert found == [(CONFLICT if clashes else STORED, there + 1)]
+    archive.close()
 
 
 @pytest.mark.parametrize("size", [64, 600_000])

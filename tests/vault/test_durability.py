@@ -76,7 +76,7 @@ def kill_and_look(folder: Path, times: int, chance: random.Random) -> None:
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    kill_and_look(tmp_path, 6, random.Random(time.time_ns()))
+    kill_and_look(tmp_path, 3, random.Random(time.time_ns()))
 
 
 @pytest.mark.long

@@ -46,8 +46,7 @@ def test_small_blobs_share_one_file_and_large_ones_do_not(tmp_path: Path) -> Non
     assert pack_of(tmp_path).stat().st_size == 64 + 2 * packs.HEAD_SIZE + 300
 
 
-def test_many_who_wait_are_written_by_one(tmp_path: Path) -> None:
-    """While one flush is under way everybody else gathers for the next."""
+def test_many_at_once_share_a_pack(tmp_path: Path) -> None:
     store = FolderBlobs.at(tmp_path)
     places: list[BlobPlace] = []
     threads = [threading.Thread(target=lambda: places.append(keep(store, os.urandom(3000)))) for _ in range(32)]
@@ -77,11 +76,10 @@ def test_a_pack_that_is_full_is_followed_by_another(tmp_path: Path, monkeypatch:
 
 
 def test_what_a_full_disk_cut_short_leaves_nothing_in_the_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch of which some were written whole: none of it is found again, not behind what comes later either."""
+    """Nothing of it is found again, not behind what comes later either."""
     store = FolderBlobs.at(tmp_path)
     kept = keep(store, b"kept")
     pack = packs.Pack(pack_of(tmp_path))
-    records = [(bytes([number]) * 16, packs.new_record() + bytes(size)) for number, size in enumerate((300, 100, 500))]
 
     def write_until_full(descriptor: int, data: bytes, offset: int) -> None:
         if len(data) > 500:
@@ -91,9 +89,9 @@ def test_what_a_full_disk_cut_short_leaves_nothing_in_the_pack(tmp_path: Path, m
 
     monkeypatch.setattr(packs, "write_all_at", write_until_full)
     with pytest.raises(OSError, match="full"):
-        pack.append(records, spare=1 << 30)
+        pack.append(b"r" * 16, packs.new_record() + bytes(500), spare=1 << 30)
     assert not pack.is_broken
-    (at,) = pack.append([(b"l" * 16, packs.new_record() + b"later")], spare=0)
+    at = pack.append(b"l" * 16, packs.new_record() + b"later", spare=0)
     pack.close()
     assert store.places_in(0) == sorted([kept, BlobPlace.of(0, b"l" * 16, at)])
     assert list(store.strangers()) == []
@@ -162,9 +160,9 @@ def test_below_the_reserve_room_that_was_taken_ahead_is_not_used(small_disk: Pat
         writer.write(bytes(300_000))
     ballast.write_bytes(bytes(ballast.stat().st_size + 300_000))
     with pytest.raises(NoRoom, match="reserve"):
-        one.commit()
+        one.put()
     ballast.write_bytes(bytes(ballast.stat().st_size - 300_000))
-    later = other.commit()
+    later = other.put()
     assert store.places_in(0) == sorted([kept, later])
     ballast.unlink()
     keep(store, *[bytes(100_000)] * 5)

@@ -261,7 +261,7 @@ class Administration:
                 # The other way round is no problem: an object that a stop kept from being acknowledged may be there all the same.
                 problems.append(
                     f"vault: the trail names {stored} stored objects and {counts.instances} are there: older blobs were put back, "
-                    "or a kill came in the middle of a store, of which nothing was acknowledged"
+                    "or power was lost in the middle of a store, of which nothing was acknowledged"
                 )
             grant.settle(Outcome.DONE, count=len(problems))
             return {

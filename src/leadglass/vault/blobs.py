@@ -62,11 +62,15 @@ class BlobWriter(Protocol):
         ...
 
     def reread(self) -> OpenBlob:
-        """What was written so far, to be compared before it is committed."""
+        """What was written so far, to be compared before it is put."""
         ...
 
-    def commit(self) -> BlobPlace:
-        """Make it durable in a shard. NoRoom or StorageFailed, and nothing is kept."""
+    def put(self) -> BlobPlace:
+        """Put it into a shard: from here on it outlives the process, not yet a power cut. NoRoom or StorageFailed: nothing is kept."""
+        ...
+
+    def make_durable(self) -> None:
+        """Return when what was put survives a power cut. StorageFailed: nobody knows, and it is the caller's to remove."""
         ...
 
     def abandon(self) -> None:
@@ -79,7 +83,7 @@ class BlobStore(Protocol):
 
     @property
     def shard(self) -> int:
-        """No blob that is committed from now on lies in an earlier shard."""
+        """No blob that is put from now on lies in an earlier shard."""
         ...
 
     def create(self) -> BlobWriter: ...
@@ -142,8 +146,11 @@ class _MemoryBlobWriter:
     def reread(self) -> OpenBlob:
         return BytesBlob(bytes(self._data))
 
-    def commit(self) -> BlobPlace:
+    def put(self) -> BlobPlace:
         return self._blobs.keep(self.blob_id, bytes(self._data))
+
+    def make_durable(self) -> None:
+        pass
 
     def abandon(self) -> None:
         self._data.clear()

@@ -66,7 +66,7 @@ class Deposit:
     def commit(self, decided: Callable[[StoreResult], object] = _not_told) -> StoreResult:
         """Keep the object, durably, and say what became of it. NoRoom or StorageFailed: it is not kept; send it again.
 
-        `decided` is called once with what will become of it, just before it is made so.
+        `decided` is called once with what becomes of it: when a kill of the process cannot undo it any more, while a power cut still may.
         """
         if self._over:
             raise ValueError("this deposit is over")
@@ -83,8 +83,7 @@ class Deposit:
                 finish_blob(sealing, ending)
                 if clash is not None:
                     return self._keep_once(*clash, ending, decided)
-                decided(StoreResult.STORED)
-                return self._store(ending)
+                return self._store(ending, decided)
         finally:
             self.abandon()
 
@@ -156,13 +155,19 @@ class Deposit:
             return ConflictKind.UNSEEN_STUDY, study.first_blob_id
         return None
 
-    def _store(self, ending: Ending) -> StoreResult:
+    def _store(self, ending: Ending, decided: Callable[[StoreResult], object]) -> StoreResult:
         holdings, descriptor = self._holdings, self._descriptor
         with holdings.landing():
-            place = self._writer.commit()
+            place = self._writer.put()
             moments = descriptor.received_ns, ending.committed_ns
             entry = Entry(self._header, descriptor.transfer_syntax, self._size, *moments, place, self._key_id)
-            self._index_or_remove(place, lambda: holdings.index.add(entry))
+
+            def keep() -> None:
+                decided(StoreResult.STORED)
+                self._writer.make_durable()
+                holdings.index.add(entry)
+
+            self._keep_or_remove(place, keep)
         return StoreResult.STORED
 
     def _keep_once(self, kind: ConflictKind, first: bytes, ending: Ending, decided: Callable[[StoreResult], object]) -> StoreResult:
@@ -176,27 +181,30 @@ class Deposit:
             if self._is_aside(digest):
                 decided(StoreResult.CONFLICT)
                 return StoreResult.CONFLICT
-        decided(StoreResult.CONFLICT)
-        self._put_aside(kind, first, ending, digest)
+        self._put_aside(kind, first, ending, digest, decided)
         return StoreResult.CONFLICT
 
-    def _put_aside(self, kind: ConflictKind, first: bytes, ending: Ending, digest: bytes | None) -> None:
+    def _put_aside(
+        self, kind: ConflictKind, first: bytes, ending: Ending, digest: bytes | None, decided: Callable[[StoreResult], object]
+    ) -> None:
         holdings = self._holdings
         with holdings.landing():
-            place = self._writer.commit()
+            place = self._writer.put()
             conflict = Conflict(kind, place.blob_id, first, ending.committed_ns)
 
-            def note() -> None:
+            def keep() -> None:
+                decided(StoreResult.CONFLICT)
+                self._writer.make_durable()
                 holdings.journal.append(conflict)
                 # Durable from here on: should the index refuse, the next start tells it.
                 with suppress(NoRoom, StorageFailed):
                     holdings.index.put_aside(Standing(conflict, State.OPEN, 0), place, self._header, digest)
 
-            self._index_or_remove(place, note)
+            self._keep_or_remove(place, keep)
 
-    def _index_or_remove(self, place: BlobPlace, index: Callable[[], object]) -> None:
+    def _keep_or_remove(self, place: BlobPlace, keep: Callable[[], object]) -> None:
         try:
-            index()
+            keep()
         except BaseException:
             # Not acknowledged, so it must not turn up later either.
             self._holdings.blobs.remove(place)

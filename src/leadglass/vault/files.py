@@ -1,7 +1,9 @@
-"""What a folder of blobs needs of the file system: one fsync for many renames, and a blob in a file or in a part of one."""
+"""What a folder of blobs needs of the file system: one sync for many writers, and a blob in a file or in a part of one."""
 
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from leadglass.durable import sync_names
@@ -9,22 +11,16 @@ from leadglass.errors import Damaged
 
 
 class SharedSync:
-    """One fsync of a folder for everybody who renamed into it meanwhile."""
+    """One sync for everybody who wrote meanwhile: whoever comes first syncs, the others find it done."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def __init__(self) -> None:
         self._count = threading.Lock()
         self._one_at_a_time = threading.Lock()
         self._asked = 0
         self._done = 0
 
-    @property
-    def folder_descriptor(self) -> int:
-        return self._descriptor
-
-    def __call__(self) -> None:
-        """Return once a sync that began after this call has ended; OSError if it failed."""
+    def __call__(self, sync: Callable[[], object]) -> None:
+        """Return once a `sync` that began after this call has ended; OSError if it failed."""
         with self._count:
             self._asked += 1
             mine = self._asked
@@ -32,12 +28,25 @@ class SharedSync:
             if self._done >= mine:
                 return
             covers = self._asked
-            sync_names(self._descriptor)
+            sync()
             self._done = covers
+
+
+class OpenFolder:
+    """A folder into which files are renamed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder)
+        self.descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._shared = SharedSync()
+
+    def make_durable(self) -> None:
+        """Return when every name that is in it now will survive a power cut; OSError if nobody knows."""
+        self._shared(partial(sync_names, self.descriptor))
 
     def __del__(self) -> None:
         # Not closed earlier: a thread that renamed into a full shard may still be about to sync it.
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 class FileBlob:

@@ -1,7 +1,7 @@
 """Blobs under HOME/blobs: small ones together in the packs of their shards, large ones as files of their own.
 
 A large blob is written to `incoming/NAME`, made durable there, moved to the current shard, and acknowledged once the shard's folder is
-durable. Small ones wait in memory until they are whole; whoever comes first writes all that wait into the pack, and syncs once for all.
+durable. Small ones wait in memory until they are whole, are written into the pack, and whoever comes first syncs for all that were.
 """
 
 import os
@@ -10,7 +10,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,29 +18,18 @@ from leadglass.errors import Damaged, NoRoom, StorageFailed
 from leadglass.seal.chunked import Bytes
 from leadglass.vault import packs
 from leadglass.vault.blobs import BLOB_ID_SIZE, SHARD_SIZE, BlobPlace, BlobWriter, BytesBlob, OpenBlob, missing
-from leadglass.vault.files import FileBlob, SharedSync
+from leadglass.vault.files import FileBlob, OpenFolder
 from leadglass.vault.packs import Pack
 from leadglass.vault.room import BELOW_RESERVE, Room, disk_errors
 
 PACKED: Final = 1280 * 1024
 """Sealed bytes of the largest blob that goes into a pack: all that a door hands over in one piece, and no more than may wait in memory."""
-_BATCH: Final = 256
 _SHARDS_PER_FOLDER: Final = 1000
 _SHARD_PART: Final = re.compile(r"[0-9]{3}", re.ASCII)
 _OWN_NAMES: Final = frozenset({"incoming", "journal", "journal.new"})
 _NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _PACK: Final = "pack"
 _DISK_FAILED: Final = "the disk failed to make an object durable: nothing is stored until the disk was checked and leadglass restarted"
-
-
-@dataclass(eq=False)
-class _Landing:
-    """A small blob that waits to be written, and what became of it."""
-
-    blob_id: bytes
-    record: bytearray
-    place: BlobPlace | None = None
-    failed: OSError | NoRoom | None = None
 
 
 class _FolderBlobWriter:
@@ -54,6 +42,7 @@ class _FolderBlobWriter:
         self._path = f"{store.incoming}/{self.blob_id.hex()}"
         self._descriptor = -1
         self._gone = True
+        self._put_into: Pack | OpenFolder | None = None
 
     def write(self, data: Bytes) -> None:
         self._store.room.require(len(data), len(self._record))
@@ -68,14 +57,15 @@ class _FolderBlobWriter:
     def reread(self) -> OpenBlob:
         return BytesBlob(self._record[packs.HEAD_SIZE :]) if self._descriptor < 0 else FileBlob(os.dup(self._descriptor))
 
-    def commit(self) -> BlobPlace:
+    def put(self) -> BlobPlace:
         with disk_errors():
             if self._descriptor < 0:
-                return self._store.land(self.blob_id, self._record)
+                place, self._put_into = self._store.append(self.blob_id, self._record)
+                return place
             try:
                 # After a failed fsync this descriptor is given up, never synced again: the kernel may have dropped the pages (fsync(2)).
                 sync_file(self._descriptor)
-                place = self._store.settle(self._path, self.blob_id)
+                place, self._put_into = self._store.move_in(self._path, self.blob_id)
                 self._gone = True
             except BaseException:
                 self.abandon()
@@ -83,6 +73,12 @@ class _FolderBlobWriter:
             finally:
                 self._close()
         return place
+
+    def make_durable(self) -> None:
+        if self._put_into is None:
+            raise ValueError("only what was put somewhere can be made durable there")
+        with disk_errors():
+            self._store.make_durable(self._put_into)
 
     def abandon(self) -> None:
         if not self._gone:
@@ -118,14 +114,11 @@ class FolderBlobs:
         make_folder(folder)
         make_folder(self.incoming)
         self._lock = threading.Lock()
-        self._turn = threading.Condition()
-        self._waiting: list[_Landing] = []
-        self._is_landing = False
         self._failed = False
         self._shard_size = shard_size
         self._pack: Pack | None = None
         self._shard, self._held = self._last_shard()
-        self._sync = self._open_shard(self._shard)
+        self._names = self._open_shard(self._shard)
 
     @classmethod
     def at(cls, folder: Path, reserve: int = 0, *, shard_size: int = SHARD_SIZE, packed: int = PACKED) -> Self:
@@ -204,106 +197,68 @@ class FolderBlobs:
         return len(names)
 
     def close(self) -> None:
-        with self._turn:
-            self._turn.wait_for(lambda: not self._is_landing)
+        with self._lock:
             self._failed = True
             if self._pack is not None:
                 self._pack.close()
                 self._pack = None
 
-    def land(self, blob_id: bytes, record: bytearray) -> BlobPlace:
-        """Put a small blob into the current pack, together with all others that wait; OSError, NoRoom or StorageFailed."""
-        mine = _Landing(blob_id, record)
-        with self._turn:
-            self._waiting.append(mine)
-            while mine.place is None and mine.failed is None:
-                if self._is_landing:
-                    self._turn.wait()
-                else:
-                    self._lead()
-        if mine.place is None:
-            raise mine.failed or StorageFailed(_DISK_FAILED)
-        return mine.place
-
-    def _lead(self) -> None:
-        """Write for everybody who waits; called with the turn held, which is let go meanwhile."""
-        batch = self._waiting[:_BATCH]
-        del self._waiting[: len(batch)]
-        self._is_landing = True
-        self._turn.release()
-        try:
-            self._land(batch)
-        except OSError as error:
-            for one in batch:
-                one.failed = error
-        finally:
-            self._turn.acquire()
-            self._is_landing = False
-            self._turn.notify_all()
-
-    def _land(self, batch: list[_Landing]) -> None:
-        if self._failed:
-            raise OSError(None, _DISK_FAILED)
-        batch, spare = self._with_room(batch)
-        if not batch:
-            return
+    def append(self, blob_id: bytes, record: bytearray) -> tuple[BlobPlace, Pack]:
+        """Put a small blob into the current pack, which has yet to be made durable; OSError, NoRoom or StorageFailed."""
         with self._lock:
+            if self._failed:
+                raise StorageFailed(_DISK_FAILED)
+            spare = self.room.spare(len(record) + 2 * packs.AHEAD)
+            if spare < len(record):
+                # Though the pack may have room ahead for it: what is refused can be foreseen from the free room alone.
+                raise NoRoom(BELOW_RESERVE)
             if self._held >= self._shard_size or (self._pack is not None and self._pack.is_full):
                 self._next_shard()
             if self._pack is None:
-                self._pack = Pack.create(self._pack_path(self._shard), self._sync.folder_descriptor)
-            shard, pack = self._shard, self._pack
-            self._held += len(batch)
-        try:
-            places = pack.append([(one.blob_id, one.record) for one in batch], spare=spare)
-        finally:
-            # Whether this and what shares its pages is on the disk, nobody knows then: acknowledge nothing more.
-            if pack.is_broken:
-                self._failed = True
-        for one, at in zip(batch, places, strict=True):
-            one.place = BlobPlace.of(shard, one.blob_id, at)
+                self._pack = Pack.create(self._pack_path(self._shard), self._names.descriptor)
+            reserved = self._pack.reserved
+            try:
+                at = self._pack.append(blob_id, record, spare=spare)
+            finally:
+                self.room.take(self._pack.reserved - reserved)
+                if self._pack.is_broken:
+                    self._failed = True
+            self._held += 1
+            return BlobPlace.of(self._shard, blob_id, at), self._pack
 
-    def _with_room(self, batch: list[_Landing]) -> tuple[list[_Landing], int]:
-        """Those that leave the reserve free, and what more does; the others are refused, though the pack may have room ahead for them."""
-        spare = self.room.spare(sum(len(one.record) for one in batch) + packs.AHEAD)
-        landing = []
-        for one in batch:
-            if len(one.record) <= spare:
-                spare -= len(one.record)
-                landing.append(one)
-            else:
-                one.failed = NoRoom(BELOW_RESERVE)
-        return landing, spare
-
-    def settle(self, path: str, blob_id: bytes) -> BlobPlace:
-        """Move a durable file into the current shard and make its name durable too."""
+    def move_in(self, path: str, blob_id: bytes) -> tuple[BlobPlace, OpenFolder]:
+        """Move a durable file into the current shard, whose names have yet to be made durable; OSError or StorageFailed."""
         with self._lock:
+            if self._failed:
+                raise StorageFailed(_DISK_FAILED)
             if self._held >= self._shard_size:
                 self._next_shard()
+            os.rename(path, f"{self._names.path}/{blob_id.hex()}")  # noqa: PTH104 - as above
             self._held += 1
-            place, sync = BlobPlace.of(self._shard, blob_id), self._sync
-            target = f"{sync.folder}/{blob_id.hex()}"
-            os.rename(path, target)  # noqa: PTH104 - as above
+            return BlobPlace.of(self._shard, blob_id), self._names
+
+    def make_durable(self, where: Pack | OpenFolder) -> None:
+        """Return when what was put there survives a power cut; OSError, and then nothing more is stored."""
+        if self._failed:
+            raise StorageFailed(_DISK_FAILED)
         try:
-            sync()
+            where.make_durable()
         except OSError:
-            # Whether this and earlier names of the folder are on the disk, nobody knows: acknowledge nothing more.
+            # Whether this and what was put before it is on the disk, nobody knows: acknowledge nothing more.
             self._failed = True
-            os.unlink(target)  # noqa: PTH108 - as above
             raise
-        return place
 
     def _next_shard(self) -> None:
-        self._sync = self._open_shard(self._shard + 1)
+        self._names = self._open_shard(self._shard + 1)
         self._shard, self._held = self._shard + 1, 0
-        # Not closed here: somebody may be about to append to it.
+        # Not closed here: somebody may be about to make it durable.
         self._pack = None
 
-    def _open_shard(self, shard: int) -> SharedSync:
+    def _open_shard(self, shard: int) -> OpenFolder:
         folder = self._shard_folder(shard)
         make_folder(folder.parent)
         make_folder(folder)
-        return SharedSync(folder)
+        return OpenFolder(folder)
 
     def _shard_folder(self, shard: int) -> Path:
         upper, lower = divmod(shard, _SHARDS_PER_FOLDER)

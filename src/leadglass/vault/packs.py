@@ -1,4 +1,4 @@
-"""Small blobs in one file, one behind the other, so that one flush makes all durable that wait for it.
+"""Small blobs in one file, one behind the other, so that one flush makes all durable that were written before it.
 
 A pack only grows. Each record says up to where the pack was durable when it was written: what does not open behind the last such mark
 is what a power cut left of something never acknowledged; before it, it is damage.
@@ -6,13 +6,14 @@ is what a power cut left of something never acknowledged; before it, it is damag
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 from zlib import crc32
 
 from leadglass.durable import PRIVATE_FILE, sync_file, sync_names, write_all_at
+from leadglass.vault.files import SharedSync
 
 HEADER: Final = b"leadglass pack v1\n".ljust(64, b"\0")
 _STORED: Final = b"LGBLOB1\n"
@@ -46,13 +47,15 @@ def new_record() -> bytearray:
 
 
 class Pack:
-    """An open pack; whoever holds the store's turn may append."""
+    """An open pack; one at a time may append, whoever appended may wait for the flush."""
 
     def __init__(self, path: Path) -> None:
+        self._flushed = SharedSync()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self._reserved = os.fstat(self._descriptor).st_size
+        self.reserved = os.fstat(self._descriptor).st_size
+        """Up to where the file has room, used or taken ahead."""
         self.is_broken = False
-        """A sync failed, or what was refused could not be cut off: what it holds is unknown."""
+        """A flush failed, or what was refused could not be cut off: what it holds is unknown."""
         # What a process left that was killed may be in memory only, and the next record says that it is durable.
         sync_file(self._descriptor)
         self.end, self.count = len(HEADER), 0
@@ -60,6 +63,7 @@ class Pack:
         for record in read_records(self._descriptor):
             whole = whole and record.at - HEAD_SIZE == self.end
             self.end, self.count = record.at + record.size, self.count + 1
+        self._durable = self.end
         self.is_torn = not (whole and _is_zero(self._descriptor, self.end))
         """Something half written lies in it or behind its end: nothing is added to it, so that no later record calls that durable."""
 
@@ -84,36 +88,40 @@ class Pack:
     def is_full(self) -> bool:
         return self.is_torn or self.end >= MOST
 
-    def append(self, records: Sequence[tuple[bytes, bytearray]], *, spare: int) -> list[int]:
-        """Add blobs by their ids, each with room for its head before it, and make them durable; gives where they begin. OSError.
+    def append(self, blob_id: bytes, record: bytearray, *, spare: int) -> int:
+        """Add a blob, with room for its head before it; gives where it begins. OSError, after which nothing of it is there.
 
-        Room is taken ahead only while `spare` bytes, free when the blobs are written, are so many that what is taken can be used up too.
+        Room is taken ahead only while `spare` bytes, free when the blob is written, are so many that what is taken can be used up too.
         """
-        durable, at = self.end, self.end
-        places = []
+        at = self.end
         if spare >= 2 * AHEAD:
-            self._take_ahead(at + sum(len(record) for _, record in records))
-        self.is_broken = True
+            self._take_ahead(at + len(record))
+        _HEAD.pack_into(record, 0, _STORED, 0, len(record) - HEAD_SIZE, blob_id, self._durable)
+        _HEAD.pack_into(record, 0, _STORED, crc32(record[_CHECKED:HEAD_SIZE]), len(record) - HEAD_SIZE, blob_id, self._durable)
         try:
-            for blob_id, record in records:
-                _HEAD.pack_into(record, 0, _STORED, 0, len(record) - HEAD_SIZE, blob_id, durable)
-                _HEAD.pack_into(record, 0, _STORED, crc32(record[_CHECKED:HEAD_SIZE]), len(record) - HEAD_SIZE, blob_id, durable)
-                write_all_at(self._descriptor, record, at)
-                places.append(at + HEAD_SIZE)
-                at += len(record)
+            write_all_at(self._descriptor, record, at)
         except OSError:
-            # Whole records of what is refused would be found behind shorter ones that come later.
-            os.ftruncate(self._descriptor, self.end)
-            self._reserved, self.is_broken = self.end, False
+            self._cut_off(at)
             raise
-        sync_file(self._descriptor)
-        self.is_broken = False
-        self.end = at
-        self.count += len(records)
-        return places
+        self.end = at + len(record)
+        self.count += 1
+        return at + HEAD_SIZE
+
+    def make_durable(self) -> None:
+        """Return when all that was appended before is durable, by one flush for all who wait; OSError, after which nobody knows."""
+        self._flushed(self._flush)
+
+    def _flush(self) -> None:
+        end = self.end
+        try:
+            sync_file(self._descriptor)
+        except OSError:
+            self.is_broken = True
+            raise
+        self._durable = end
 
     def close(self) -> None:
-        """Give back the room that was taken ahead, and let go."""
+        """Give back the room that was taken ahead, and let go; while nobody appends or waits."""
         if self._descriptor >= 0:
             if not self.is_torn:
                 with suppress(OSError):
@@ -125,13 +133,22 @@ class Pack:
         if hasattr(self, "_descriptor"):
             self.close()
 
+    def _cut_off(self, at: int) -> None:
+        """Drop what was written of a record that is refused: it would be found behind a shorter one that comes later."""
+        try:
+            os.ftruncate(self._descriptor, at)
+        except OSError:
+            self.is_broken = True
+            raise
+        self.reserved = at
+
     def _take_ahead(self, end: int) -> None:
-        if end > self._reserved:
-            step = -(-(end - self._reserved) // AHEAD) * AHEAD
+        if end > self.reserved:
+            step = -(-(end - self.reserved) // AHEAD) * AHEAD
             # Where a quota allows no such step the blobs may fit all the same.
             with suppress(OSError):
-                os.posix_fallocate(self._descriptor, self._reserved, step)
-                self._reserved += step
+                os.posix_fallocate(self._descriptor, self.reserved, step)
+                self.reserved += step
 
 
 def read_records(descriptor: int) -> Iterator[Record]:

@@ -41,19 +41,23 @@ class Room:
     def require(self, size: int = 0, waiting: int = 0) -> None:
         """NoRoom if `size` more bytes, which are then taken as written, would eat into the reserve; `waiting` are in memory before them."""
         needed = self._reserve + size + waiting
-        if self._clock() - self._measured > _TRUSTED_SECONDS or self._free < needed:
-            self._measure()
+        self._measure_unless(needed)
         if self._free < needed:
             raise NoRoom(BELOW_RESERVE)
         self._free -= size
 
-    def spare(self, most: int) -> int:
-        """How many bytes may be written now, measured, before they eat into the reserve; `most` of them are then taken as written."""
-        self._measure()
-        spare = self._free - self._reserve
-        self._free -= most
-        return spare
+    def spare(self, enough: int) -> int:
+        """How many bytes may be written now before they eat into the reserve; measured where they are not `enough`."""
+        self._measure_unless(self._reserve + enough)
+        return self._free - self._reserve
 
-    def _measure(self) -> None:
+    def take(self, size: int) -> None:
+        """Count `size` bytes as written that were not asked for by `require`."""
+        self._free -= size
+
+    def _measure_unless(self, needed: int) -> None:
+        """Measure, unless a measurement that is believed yet found as much free as this."""
+        if self._clock() - self._measured <= _TRUSTED_SECONDS and self._free >= needed:
+            return
         state = os.statvfs(self._folder)
         self._free, self._measured = state.f_bavail * state.f_frsize, self._clock()
