@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leadglass.access.identity import PeerCertificate, Principal, parse_certificate
@@ -383,6 +383,9 @@ terms = st.tuples(st.sampled_from(["O", "OU", "1.2.3.4", "URI"]), values.filter(
 
 
 @given(st.lists(terms, max_size=5), values.filter(str.isprintable))
+@example([], " ")
+@example([], "a ")
+@example([], "\\ ")
 def test_a_rule_is_read_as_it_is_written(more: list[tuple[str, str]], name: str) -> None:
     rule = SubjectRule(tuple(sorted([*more, ("CN", name)])))
     assert SubjectRule.parse(str(rule)) == rule

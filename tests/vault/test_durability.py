@@ -57,7 +57,8 @@ def kill_and_look(folder: Path, times: int, chance: random.Random) -> None:
     for _ in range(times):
         acknowledged.write_bytes(b"")
         child = subprocess.Popen(storing(home, acknowledged, first, 1000), cwd=ROOT_DIR)
-        while not acknowledged.read_bytes():
+        # The first of all is an object, the second a conflict with it.
+        while acknowledged.read_bytes().count(b"\n") < 2:
             time.sleep(0.01)
         time.sleep(chance.random() * 0.25)
         child.send_signal(signal.SIGKILL)

@@ -89,9 +89,9 @@ def test_what_a_full_disk_cut_short_leaves_nothing_in_the_pack(tmp_path: Path, m
 
     monkeypatch.setattr(packs, "write_all_at", write_until_full)
     with pytest.raises(OSError, match="full"):
-        pack.append(b"r" * 16, packs.new_record() + bytes(500), spare=1 << 30)
+        pack.append(b"r" * 16, [bytes(500)], 500, spare=1 << 30)
     assert not pack.is_broken
-    at = pack.append(b"l" * 16, packs.new_record() + b"later", spare=0)
+    at = pack.append(b"l" * 16, [b"la", b"ter"], 5, spare=0)
     pack.close()
     assert store.places_in(0) == sorted([kept, BlobPlace.of(0, b"l" * 16, at)])
     assert list(store.strangers()) == []

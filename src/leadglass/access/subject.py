@@ -36,6 +36,8 @@ _ONE_DEVICE: Final = _ALTERNATIVE | {"CN", "UID", "SERIALNUMBER"}
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,9})){1,20}", re.ASCII)
 _TERM: Final = re.compile(r"((?:[^,\\]|\\.)+)(?:,(?!$)|$)")
 _ESCAPED: Final = re.compile(r"\\(.)")
+_UNPADDED: Final = re.compile(r"^ *((?:\\.|[^\\])*?) *$", re.DOTALL)
+"""A value without the spaces around it, of which an escaped one is part of it."""
 _MAX_TEXT: Final = 1024
 _MAX_TERMS: Final = 16
 
@@ -148,7 +150,7 @@ def _term(text: str) -> tuple[str, str]:
         raise WrongUsage("a subject rule is KIND=VALUE, joined by commas, as in CN=ct1.hospital.example,O=Hospital")
     kind = kind.strip().upper()
     kind = _NAME_OF.get(kind, kind)
-    return kind, _normal(kind, _ESCAPED.sub(r"\1", value.strip(" ")))
+    return kind, _normal(kind, _ESCAPED.sub(r"\1", _UNPADDED.sub(r"\1", value)))
 
 
 def _normal(kind: str, value: str) -> str:

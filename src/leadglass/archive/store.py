@@ -65,9 +65,10 @@ class Deposit:
             if self._incoming is not None:
                 self._incoming.write(data)
                 return
-            self._before_header += data
-            if self._validator.header is not None:
-                self._begin(self._validator.header)
+            if self._validator.header is None:
+                self._before_header += data
+            else:
+                self._begin(self._validator.header).write(data)
         except BaseException as error:
             self._give_up(error)
             raise
@@ -76,10 +77,7 @@ class Deposit:
         """End the object: durable, indexed and in the trail when this returns; `already-there` and `conflict` are success too."""
         try:
             header = self._validator.finish()
-            if self._incoming is None:
-                self._begin(header)
-            incoming = self._incoming
-            assert incoming is not None  # noqa: S101 - _begin made it
+            incoming = self._incoming or self._begin(header)
             result = incoming.commit(partial(self._announce, header.study))
         except BaseException as error:
             self._give_up(error)
@@ -95,8 +93,8 @@ class Deposit:
         if not self._over:
             self._end(Outcome.CANCELLED)
 
-    def _begin(self, header: Header) -> None:
-        """Judge the header before a byte is kept, then open the blob."""
+    def _begin(self, header: Header) -> Incoming:
+        """Judge the header before a byte is kept, then open the blob with what came of it before."""
         declared = self._provenance
         if declared.sop_instance is not None and declared.sop_instance != header.instance:
             raise BadDataSet("the data set's SOP Instance UID is not the one that was announced; send each object under its own UID")
@@ -112,8 +110,10 @@ class Deposit:
         if declared.implementation_version is not None:
             sender["implementation_version"] = declared.implementation_version
         self._incoming = self._vault.deposit(header, self._transfer_syntax, self._grant.visible, route=self._grant.door, sender=sender)
-        self._incoming.write(bytes(self._before_header))
-        self._before_header.clear()
+        if self._before_header:
+            self._incoming.write(bytes(self._before_header))
+            self._before_header.clear()
+        return self._incoming
 
     def _announce(self, study: Uid, result: StoreResult) -> None:
         """Let the outcome be written while the object is: both are durable before the acknowledgement, and one flush's time is enough."""

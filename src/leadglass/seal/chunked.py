@@ -43,7 +43,7 @@ ReadAt: TypeAlias = Callable[[int, int], bytes]
 """Length and offset to bytes, as `os.pread` with its descriptor bound; may stop short only at the end."""
 
 Sink: TypeAlias = Callable[[Bytes], object]
-"""Takes every byte before it returns; the buffer is reused afterwards."""
+"""Takes every byte, and may keep the buffer: nobody changes it afterwards."""
 
 
 def sealed_size(size: int) -> int:
@@ -110,34 +110,41 @@ class SealingWriter:
             raise ValueError("this message is finished")
         view = memoryview(data)
         self.size += len(view)
-        while len(self._held) + len(view) >= _BULK_SIZE:
-            take = _BULK_SIZE - len(self._held)
-            self._held += view[:take]
-            view = view[take:]
-            self._emit(_BULK_CHUNKS)
+        if len(self._held) + len(view) >= _BULK_SIZE:
+            if self._held:
+                take = -len(self._held) % CHUNK_SIZE
+                self._held += view[:take]
+                view = view[take:]
+                self._emit(self._held, len(self._held) // CHUNK_SIZE)
+                self._held = bytearray()
+            # The rest is sealed from where it lies.
+            while len(view) >= CHUNK_SIZE:
+                chunks = min(len(view) // CHUNK_SIZE, _BULK_CHUNKS)
+                self._emit(view[: chunks * CHUNK_SIZE], chunks)
+                view = view[chunks * CHUNK_SIZE :]
         self._held += view
 
     def finish(self) -> None:
         """Seal the short last chunk, which is what tells a whole message from a truncated one."""
-        self._emit(len(self._held) // CHUNK_SIZE + 1)
+        self._emit(self._held, len(self._held) // CHUNK_SIZE + 1)
+        self._held = bytearray()
         self._finished = True
 
-    def _emit(self, chunks: int) -> None:
-        """Seal and hand on the first `chunks` chunks of what is held; the last of them may be short."""
+    def _emit(self, message: Bytes, chunks: int) -> None:
+        """Seal and hand on `message`, which has so many chunks; the last of them may be short."""
         if self._chunk + chunks > MOST_CHUNKS:
             raise ValueError("a sealed message has at most 2**38 chunks")
-        length = min(len(self._held), chunks * CHUNK_SIZE)
+        length = len(message)
         front = len(self._front)
         out = bytearray(front + length + chunks * TAG_SIZE)
         out[:front] = self._front
         key = self._message_key
-        plain, sealed = memoryview(self._held), memoryview(out)
+        plain, sealed = memoryview(message), memoryview(out)
         for chunk in range(chunks):
             piece = plain[chunk * CHUNK_SIZE : min(length, (chunk + 1) * CHUNK_SIZE)]
             at = front + chunk * SEALED_CHUNK_SIZE
             key.aead.encrypt_into(key.nonce(self._chunk + chunk), piece, None, sealed[at : at + len(piece) + TAG_SIZE])
         self._sink(out)
-        self._held = self._held[length:]
         self._chunk += chunks
         self._front = b""
 

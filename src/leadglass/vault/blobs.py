@@ -58,7 +58,7 @@ class BlobWriter(Protocol):
     blob_id: bytes
 
     def write(self, data: Bytes) -> None:
-        """Take every byte; NoRoom or StorageFailed, after which only `abandon` is left."""
+        """Take every byte, and perhaps keep the buffer; NoRoom or StorageFailed, after which only `abandon` is left."""
         ...
 
     def reread(self) -> OpenBlob:
@@ -70,7 +70,7 @@ class BlobWriter(Protocol):
         ...
 
     def make_durable(self) -> None:
-        """Return when what was put survives a power cut. StorageFailed: nobody knows, and it is the caller's to remove."""
+        """Return when what was put survives a power cut. StorageFailed: nobody knows, and the next start may find it or not."""
         ...
 
     def abandon(self) -> None:

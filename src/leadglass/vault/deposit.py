@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from leadglass.dicom.content import content_digest
@@ -13,7 +13,7 @@ from leadglass.vault.sealedblob import Ending, finish_blob, start_blob, unseal_b
 from leadglass.vocabulary import StoreResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from leadglass.dicom.header import Header
     from leadglass.dicom.predicate import StudyPredicate
@@ -161,13 +161,11 @@ class Deposit:
             place = self._writer.put()
             moments = descriptor.received_ns, ending.committed_ns
             entry = Entry(self._header, descriptor.transfer_syntax, self._size, *moments, place, self._key_id)
-
-            def keep() -> None:
+            with self._removed_if_it_fails(place):
                 decided(StoreResult.STORED)
-                self._writer.make_durable()
+            self._writer.make_durable()
+            with self._removed_if_it_fails(place):
                 holdings.index.add(entry)
-
-            self._keep_or_remove(place, keep)
         return StoreResult.STORED
 
     def _keep_once(self, kind: ConflictKind, first: bytes, ending: Ending, decided: Callable[[StoreResult], object]) -> StoreResult:
@@ -191,22 +189,21 @@ class Deposit:
         with holdings.landing():
             place = self._writer.put()
             conflict = Conflict(kind, place.blob_id, first, ending.committed_ns)
-
-            def keep() -> None:
+            with self._removed_if_it_fails(place):
                 decided(StoreResult.CONFLICT)
-                self._writer.make_durable()
+            self._writer.make_durable()
+            with self._removed_if_it_fails(place):
                 holdings.journal.append(conflict)
                 # Durable from here on: should the index refuse, the next start tells it.
                 with suppress(NoRoom, StorageFailed):
                     holdings.index.put_aside(Standing(conflict, State.OPEN, 0), place, self._header, digest)
 
-            self._keep_or_remove(place, keep)
-
-    def _keep_or_remove(self, place: BlobPlace, keep: Callable[[], object]) -> None:
+    @contextmanager
+    def _removed_if_it_fails(self, place: BlobPlace) -> Iterator[None]:
+        """Not acknowledged, so it must not turn up later either; only where a flush failed it may, as nobody knows what the disk has."""
         try:
-            keep()
+            yield
         except BaseException:
-            # Not acknowledged, so it must not turn up later either.
             self._holdings.blobs.remove(place)
             raise
 

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
@@ -38,29 +38,31 @@ class _FolderBlobWriter:
     def __init__(self, store: "FolderBlobs") -> None:
         self._store = store
         self.blob_id = os.urandom(BLOB_ID_SIZE)
-        self._record = packs.new_record()
+        self._pieces: list[Bytes] = []
+        self._size = 0
         self._path = f"{store.incoming}/{self.blob_id.hex()}"
         self._descriptor = -1
         self._gone = True
         self._put_into: Pack | OpenFolder | None = None
 
     def write(self, data: Bytes) -> None:
-        self._store.room.require(len(data), len(self._record))
+        self._store.room.require(len(data), self._size)
         if self._descriptor < 0:
-            if len(self._record) + len(data) <= self._store.packed:
-                self._record += data
+            if self._size + len(data) <= self._store.packed:
+                self._pieces.append(data)
+                self._size += len(data)
                 return
             self._to_file()
         with disk_errors():
             write_all(self._descriptor, memoryview(data))
 
     def reread(self) -> OpenBlob:
-        return BytesBlob(self._record[packs.HEAD_SIZE :]) if self._descriptor < 0 else FileBlob(os.dup(self._descriptor))
+        return BytesBlob(b"".join(self._pieces)) if self._descriptor < 0 else FileBlob(os.dup(self._descriptor))
 
     def put(self) -> BlobPlace:
         with disk_errors():
             if self._descriptor < 0:
-                place, self._put_into = self._store.append(self.blob_id, self._record)
+                place, self._put_into = self._store.append(self.blob_id, self._pieces, self._size)
                 return place
             try:
                 # After a failed fsync this descriptor is given up, never synced again: the kernel may have dropped the pages (fsync(2)).
@@ -91,9 +93,9 @@ class _FolderBlobWriter:
         with disk_errors():
             self._descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
             self._gone = False
-            with memoryview(self._record) as record:
-                write_all(self._descriptor, record[packs.HEAD_SIZE :])
-        self._record.clear()
+            write_all(self._descriptor, b"".join(self._pieces))
+        self._pieces.clear()
+        self._size = 0
 
     def _close(self) -> None:
         if self._descriptor >= 0:
@@ -203,13 +205,13 @@ class FolderBlobs:
                 self._pack.close()
                 self._pack = None
 
-    def append(self, blob_id: bytes, record: bytearray) -> tuple[BlobPlace, Pack]:
+    def append(self, blob_id: bytes, pieces: Sequence[Bytes], size: int) -> tuple[BlobPlace, Pack]:
         """Put a small blob into the current pack, which has yet to be made durable; OSError, NoRoom or StorageFailed."""
         with self._lock:
             if self._failed:
                 raise StorageFailed(_DISK_FAILED)
-            spare = self.room.spare(len(record) + 2 * packs.AHEAD)
-            if spare < len(record):
+            spare = self.room.spare(size + 2 * packs.AHEAD)
+            if spare < size:
                 # Though the pack may have room ahead for it: what is refused can be foreseen from the free room alone.
                 raise NoRoom(BELOW_RESERVE)
             if self._held >= self._shard_size or (self._pack is not None and self._pack.is_full):
@@ -218,7 +220,7 @@ class FolderBlobs:
                 self._pack = Pack.create(self._pack_path(self._shard), self._names.descriptor)
             reserved = self._pack.reserved
             try:
-                at = self._pack.append(blob_id, record, spare=spare)
+                at = self._pack.append(blob_id, pieces, size, spare=spare)
             finally:
                 self.room.take(self._pack.reserved - reserved)
                 if self._pack.is_broken:

@@ -58,7 +58,8 @@ async def gather(data: DataSetStream) -> tuple[list[bytes], bool]:
 def _whole(session: Session, transfer_syntax: Uid, provenance: Provenance, pieces: list[bytes]) -> None:
     deposit = session.deposit(transfer_syntax, provenance)
     try:
-        deposit.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        for piece in pieces:
+            deposit.write(piece)
         deposit.commit()
     finally:
         deposit.abandon()
