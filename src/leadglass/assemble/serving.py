@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from leadglass import logs
 from leadglass.access.identity import LocalUser
@@ -28,7 +29,9 @@ from leadglass.wire.dimse.door import DimseDoor
 from leadglass.wire.dimse.outbound import Outbound
 
 WORKERS = 8
-"""Threads of the archive for each kind of door: more than cores, because they wait for the disk."""
+"""Threads of the archive for the DIMSE doors: more than cores, because they wait for the disk."""
+CONVERSIONS = 8
+"""Threads that wait for pixels to be decoded, half a minute for a large object: stores and finds never wait for one of them."""
 TICK_SECONDS = 60
 
 
@@ -116,18 +119,23 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
     async with AsyncExitStack() as undo:
         workers = Workers(WORKERS)
         undo.callback(workers.close)
+        conversions = Workers(CONVERSIONS)
+        undo.callback(conversions.close)
         context = tls.LiveContext(identity, archive.trusted_clients)
         storage = archive.storage
         calling = tls.unsafe_unless_proven(identity)
         outbound = Outbound(calling, limits_of(settings))
         commitments = Commitments(archive.archive, workers, outbound)
         undo.push_async_callback(commitments.close)
-        door = DimseDoor(archive.archive, workers, outbound, commitments, tls=context.current, limits=limits_of(settings), storage=storage)
+        opening = partial(
+            DimseDoor, archive.archive, workers, conversions, outbound, commitments, limits=limits_of(settings), storage=storage
+        )
+        door = opening(tls=context.current)
         dimse = await _open(undo, door, doors.dimse or settings.dimse.listen)
         open_doors = [door]
         plaintext = None
         if (listen := doors.unsafe_plaintext or settings.dimse.unsafe_plaintext_listen) is not None:
-            door = DimseDoor(archive.archive, workers, outbound, commitments, tls=None, limits=limits_of(settings), storage=storage)
+            door = opening(tls=None)
             plaintext = await _open(undo, door, listen)
             open_doors.append(door)
 
