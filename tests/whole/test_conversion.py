@@ -39,6 +39,8 @@ WHOLE = [
     "examples_jpeg2k.dcm",
     "693_J2KI.dcm",
 ]
+HALF = f"{STUDY}.1000"
+"""A study of two, of which one cannot be decoded."""
 DAMAGED, VIDEO = f"{STUDY}.98", f"{STUDY}.99"
 
 
@@ -46,10 +48,10 @@ def uid(name: str) -> str:
     return f"{STUDY}.{WHOLE.index(name) + 1}"
 
 
-def in_the_study(name: str, instance: str, folder: Path, frame: bytes | None = None, syntax: str | None = None) -> Path:
+def in_the_study(name: str, instance: str, folder: Path, frame: bytes | None = None, syntax: str | None = None, study: str = STUDY) -> Path:
     """A bundled image as an object of STUDY."""
     data_set = pydicom.dcmread(samples.sample(name))
-    data_set.PatientID, data_set.StudyInstanceUID, data_set.SeriesInstanceUID = "CONVERSION", UID(STUDY), UID(f"{STUDY}.0.1")
+    data_set.PatientID, data_set.StudyInstanceUID, data_set.SeriesInstanceUID = "CONVERSION", UID(study), UID(f"{study}.0.1")
     data_set.PatientName = "Conversion^Test"
     data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = UID(instance)
     if frame is not None:
@@ -67,6 +69,8 @@ def holding(new_archive: Callable[[], ArchiveUnderTest], tmp_path_factory: pytes
     paths = [in_the_study(name, uid(name), folder) for name in WHOLE]
     paths.append(in_the_study("MR_small_jpeg_ls_lossless.dcm", DAMAGED, folder, cut_off))
     paths.append(in_the_study("JPEG2000.dcm", VIDEO, folder, syntax="1.2.840.10008.1.2.4.100"))
+    paths.append(in_the_study("MR_small_RLE.dcm", f"{HALF}.1", folder, study=HALF))
+    paths.append(in_the_study("MR_small_jpeg_ls_lossless.dcm", f"{HALF}.2", folder, cut_off, study=HALF))
     archive = new_archive()
     with archive.serving():
         taken = archive.take_in(paths)
@@ -138,6 +142,9 @@ def test_the_web_gives_explicit_little_endian_by_default_and_a_reason_for_the_re
     frame = client.get(f"{where}/instances/{DAMAGED}/frames/1", "application/octet-stream")
     assert (frame.status_code, frame.json()) == (406, {"error": "the compressed pixels are damaged or cut off"})
     assert client.get(f"{where}/instances/{VIDEO}", "application/dicom").status_code == 406
+    # Not the half of it, as long as nothing has left yet.
+    half = client.get(f"/studies/{HALF}")
+    assert (half.status_code, half.json()) == (406, {"error": "the compressed pixels are damaged or cut off"})
     assert client.get(f"/studies/{STUDY}").status_code == 406
 
 
