@@ -18,6 +18,7 @@ LeadglassError                  exit 3: our fault, unless a branch below says ot
 │   ├── BadQuery                    a query or retrieve identifier that PS3.4 does not allow
 │   └── BadArchiveFile              an import source (zip, file) that cannot be taken
 ├── CannotConvert               exit 1: stored, but not in the form asked for
+├── GivenUp                     exit 1: whoever asked has left, or wants it no more; nothing is wrong
 ├── TooMuchAtOnce               exit 1: more than is taken on at the same time; ask again later
 ├── NoRoom                      exit 1: below the low-water mark; serving goes on
 ├── StorageFailed               exit 3: the disk did not take what it was given; not acknowledged, nothing half kept
@@ -111,6 +112,10 @@ class BadArchiveFile(BadInput):
 
 
 class CannotConvert(LeadglassError):
+    exit_code = 1
+
+
+class GivenUp(LeadglassError):
     exit_code = 1
 
 

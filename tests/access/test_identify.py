@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -101,6 +102,31 @@ def test_without_tls_only_a_marked_peer_is_known_and_only_for_echo_and_store(hou
     for title, address in (("NEW1", HOME_ADDRESS), ("OLD1", "10.0.0.1"), ("NONE", HOME_ADDRESS)):
         with pytest.raises(NotIdentified):
             house.gate.identify(Door.DIMSE_PLAINTEXT, PlaintextPeer(title, address))
+
+
+def test_what_is_explained_of_a_peer_is_who_it_is_when_it_comes(house: House) -> None:
+    rights = frozenset({Action.STORE, Action.FIND})
+    key = certificate(house.clock)
+    peer = Peer("WS1", ("127.0.0.0/8",), rights, (Pin.of(key),), unsafe_plaintext=True, needs_user=True)
+    house.administer(lambda grant: house.registry.peers.add(grant, peer))
+    ways = {way: who.may for way, who in house.registry.ways_in("WS1")}
+    echo = frozenset({Action.ECHO})
+    assert ways == {"TLS": echo, "TLS, a person at it": rights | echo, "unsafe plaintext": echo}
+    assert house.call(key, "WS1").may == ways["TLS"]
+    plain = Peer("US1", ("127.0.0.0/8",), frozenset({Action.STORE}), unsafe_plaintext=True)
+    house.administer(lambda grant: house.registry.peers.add(grant, plain))
+    ((way, who),) = house.registry.ways_in("US1")
+    assert (way, who.may) == ("unsafe plaintext", frozenset({Action.ECHO, Action.STORE}))
+    entered = house.gate.identify(Door.DIMSE_PLAINTEXT, PlaintextPeer("US1", HOME_ADDRESS))
+    assert entered.may == who.may
+    both = replace(plain, ae_title="US2", pins=(Pin.of(certificate(house.clock)),), may=rights)
+    house.administer(lambda grant: house.registry.peers.add(grant, both))
+    assert {way: who.may for way, who in house.registry.ways_in("US2")} == {
+        "TLS": rights | echo,
+        "unsafe plaintext": frozenset({Action.ECHO, Action.STORE}),
+    }
+    house.administer(lambda grant: house.registry.peers.revoke(grant, "US2"))
+    assert house.registry.ways_in("US2") == house.registry.ways_in("NOBODY") == []
 
 
 def test_a_token_is_its_users_and_dies_with_him(house: House) -> None:

@@ -326,6 +326,34 @@ def test_a_peer_that_we_call_is_known_by_its_key_or_its_ca(house: House, root: O
     assert pinned.identified_by(server.certificate, now)
 
 
+def test_a_key_that_is_pinned_for_one_peer_is_no_other_destinations(
+    house: House, root: OutsideAuthority, issuing: OutsideAuthority
+) -> None:
+    add(house, root.pem, host="127.0.0.1", port=104)
+    server = shown(issuing.device(usage="serverAuth"))
+
+    def proven() -> bool:
+        destination = house.registry.destination("CT1")
+        assert destination is not None
+        return destination.is_proven_by(server.certificate, server.chain, house.clock())
+
+    assert proven()
+    other = Peer("CT2", ("127.0.0.0/8",), STORE, (Pin.of(server.certificate),))
+    house.administer(lambda grant: house.registry.peers.add(grant, other))
+    assert not proven()
+
+
+def test_a_server_that_two_peers_rules_fit_is_no_destination(house: House, root: OutsideAuthority, issuing: OutsideAuthority) -> None:
+    add(house, root.pem, host="127.0.0.1", port=104)
+    add(house, issuing.pem, ae_title="CT2")
+    server = shown(issuing.device(usage="serverAuth"))
+    destination = house.registry.destination("CT1")
+    assert destination is not None
+    assert not destination.is_proven_by(server.certificate, server.chain, house.clock())
+    house.administer(lambda grant: house.registry.peers.revoke(grant, "CT2"))
+    assert destination.is_proven_by(server.certificate, server.chain, house.clock())
+
+
 # What is typed
 
 

@@ -20,7 +20,7 @@ from leadglass.net.workers import Workers
 from leadglass.pixels.pool import Decoders, DecodingLimits
 from leadglass.vault.blobs import BlobPlace
 from leadglass.wire.dimse import store
-from leadglass.wire.dimse.suboperations import Sending, Tally
+from leadglass.wire.dimse.suboperations import Sending, Tally, Threads
 from tests.net.doors import CT, STUDY_GET, run
 
 
@@ -71,7 +71,7 @@ def test_no_thread_reads_an_object_any_more_when_its_sending_has_failed() -> Non
     async def serve(association: ServerAssociation) -> None:
         place = BlobPlace(0, bytes(16))
         row = InstanceRow(Uid("1.2"), Uid("1.3"), Uid("1.4"), CT, EXPLICIT_LITTLE_ENDIAN, 1 << 30, 0, place)
-        sending = Sending(cast(Fetched, OneSlowObject(source)), workers, Tally(1))
+        sending = Sending(cast(Fetched, OneSlowObject(source)), Threads(workers, workers, lambda: False), Tally(1))
         async for _ in association:
             try:
                 async for _ in sending.each([row], association):

@@ -1,5 +1,6 @@
 """Every compressed image that pydicom bundles, decoded by us and by others; and what else an object says, which stays as it is."""
 
+import contextlib
 import io
 import subprocess
 from pathlib import Path
@@ -13,8 +14,9 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from leadglass.errors import CannotConvert
-from leadglass.pixels.images import is_decodable
+from leadglass.dicom.part10 import read_file_meta
+from leadglass.errors import CannotConvert, GivenUp
+from leadglass.pixels.images import decoded_object, is_decodable
 from leadglass.pixels.pool import Decoders
 from tests import peers, samples
 from tests.pixels.references import EXPLICIT, IMPLICIT, LOSSY, ours, pixels, theirs
@@ -73,6 +75,18 @@ def test_all_else_stays_as_it_was(path: Path, decoders: Decoders) -> None:
 @pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"])
 def test_what_was_compressed_without_loss_comes_back_to_the_bit(name: str, decoders: Decoders) -> None:
     assert read(ours(samples.sample(name), decoders)).PixelData == pydicom.dcmread(samples.sample("MR_small.dcm")).PixelData
+
+
+def test_an_object_that_nobody_waits_for_any_more_is_given_up_between_two_frames(decoders: Decoders) -> None:
+    source = pydicom.dcmread(samples.sample("SC_rgb_rle_2frame.dcm"))
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, source)
+    whole = buffer.getvalue()
+    meta, offset = read_file_meta(io.BytesIO(whole))
+    asked = iter([False, True])
+    with contextlib.ExitStack() as closing, pytest.raises(GivenUp):
+        decoded_object(io.BytesIO(whole[offset:]), meta.transfer_syntax, EXPLICIT, decoders, closing, lambda: next(asked))
+    assert next(asked, None) is None
 
 
 NATIVE = ["CT_small.dcm", "MR_small.dcm", "examples_rgb_color.dcm", "examples_palette.dcm", "examples_overlay.dcm", "SC_rgb_small_odd.dcm"]

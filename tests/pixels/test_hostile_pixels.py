@@ -4,7 +4,11 @@ import os
 import random
 import signal
 import struct
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -14,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.encaps import get_frame
 
-from leadglass.errors import CannotConvert
+from leadglass.errors import CannotConvert, GivenUp
 from leadglass.pixels import codecs
 from leadglass.pixels.codestream import Malformed
 from leadglass.pixels.pool import Decoders, DecodingLimits
 from leadglass.pixels.protocol import Codec, Flags, Frame
 from tests import samples
 
+HOSTILE = Path(__file__).with_name("hostile_worker.py")
 SMALL = np.random.default_rng(3).integers(0, 250, (64, 64)).astype("u1")
 STREAMS = {
     Codec.JPEG: bytes(imagecodecs.jpeg8_encode(SMALL, 90)),
@@ -158,6 +163,31 @@ def test_rle_comes_back_whatever_the_runs(
     assert found == expected.tobytes()
     with pytest.raises(Malformed):
         codecs.decode(Frame(Codec.RLE, Flags(0), rows, columns, count, bits, bits), stream[: 64 + len(segments[0]) // 2])
+
+
+def test_a_frame_that_nobody_waits_for_any_more_is_given_up_and_its_process_ended() -> None:
+    command = (sys.executable, str(HOSTILE), "loop")
+    own = Decoders(DecodingLimits(processes=1), command)
+    begun = time.monotonic()
+    with pytest.raises(GivenUp):
+        own.decode(frame(Codec.JPEG_LS), b"x", stopped=lambda: time.monotonic() - begun > 0.2)
+    assert own.decode(frame(Codec.JPEG_LS), b"behave") == bytes(64 * 64)
+    own.close()
+
+
+def test_who_waits_for_a_free_process_gives_up_too() -> None:
+    command = (sys.executable, str(HOSTILE), "loop")
+    own = Decoders(DecodingLimits(processes=1, seconds_per_frame=20), command)
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(own.decode, frame(Codec.JPEG_LS), b"x", over.is_set)
+        time.sleep(0.1)
+        begun = time.monotonic()
+        with pytest.raises(GivenUp):
+            own.decode(frame(Codec.JPEG_LS), b"behave", stopped=lambda: time.monotonic() - begun > 0.2)
+        over.set()
+        assert isinstance(busy.exception(10), GivenUp)
+    own.close()
 
 
 def test_a_worker_ended_by_hand_fails_one_frame() -> None:

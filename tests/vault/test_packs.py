@@ -3,8 +3,11 @@
 import errno
 import itertools
 import os
+import shutil
+import struct
 import subprocess
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,14 +16,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leadglass.dicom.predicate import EVERY_STUDY
+from leadglass.dicom.query import Selection
+from leadglass.dicom.uid import Uid
 from leadglass.durable import write_all_at
 from leadglass.errors import Damaged, NoRoom
 from leadglass.vault import packs
 from leadglass.vault.blobs import BlobPlace
 from leadglass.vault.check import ProblemKind
 from leadglass.vault.folder import FolderBlobs
+from leadglass.vault.keys import Keys
 from leadglass.vault.room import Room
-from tests.vault.making import Archive, data_set
+from leadglass.vault.vault import Vault
+from tests.vault.making import ROOT, Archive, data_set
 from tests.vault.test_blobs import content, keep
 
 
@@ -281,3 +289,50 @@ def test_a_pack_with_a_gap_takes_nothing_more(tmp_path: Path) -> None:
     pack = packs.Pack(pack_of(tmp_path))
     assert pack.is_full
     pack.close()
+
+
+# The form on the disk
+
+
+PACKED_HOME = Path(__file__).parents[1] / "vectors" / "vault" / "packs-v1"
+RECORDS = [
+    (b"LGBLOB1\n", 616, "ee3273eb5dd83039803daed38a377159", 64),
+    (b"LGBLOB1\n", 716, "29f769624e389dbd876ef19b194b7742", 720),
+    (b"LGBLOB1\n", 582, "972c1790cb10460bafa8e9515049d953", 1476),
+    (b"LGVOID1\n", 18, "000102030405060708090a0b0c0d0e0f", 2098),
+    (b"LGBLOB1\n", 816, "e82cfc034b1270f6ccb34b17f022f74e", 2156),
+]
+"""Marker, length, blob id, and up to where the pack was durable."""
+
+
+def test_the_kept_pack_is_as_the_documents_say() -> None:
+    """Read here by docs/formats.md, without a line of ours."""
+    whole = pack_of(PACKED_HOME / "blobs").read_bytes()
+    assert whole[:64] == b"leadglass pack v1\n" + bytes(46)
+    at, found = 64, []
+    while at < len(whole):
+        marker, checksum, length, blob_id, durable = struct.unpack_from(">8sII16sQ", whole, at)
+        assert checksum == zlib.crc32(whole[at + 12 : at + 40])
+        found.append((marker, length, blob_id.hex(), durable))
+        at += 40 + length
+    assert (at, found) == (len(whole), RECORDS)
+
+
+def test_a_pack_of_version_1_opens_for_ever(tmp_path: Path) -> None:
+    """Kept: keys, journal and a pack of three objects, one put aside, and one never acknowledged; their index is made again."""
+    home = Path(shutil.copytree(PACKED_HOME, tmp_path / "home"))
+    keys = Keys.open(home / "keys", ROOT)
+    assert Vault.remake_index(home, keys) == 4
+    keys.close()
+    archive = Archive(home).open()
+    assert list(archive.vault.check()) == []
+    assert [(each.blob_id.hex(), each.first_blob_id.hex()) for each in archive.vault.conflicts()] == [(RECORDS[2][2], RECORDS[0][2])]
+    for number in (1, 2, 3):
+        (row,) = archive.vault.instances(Selection(instances=(Uid(f"1.2.3.1.{number}"),)), EVERY_STUDY)
+        with archive.vault.open_object(row) as stored:
+            assert stored.reader.read() == data_set(bytes(100 * number), SOPInstanceUID=f"1.2.3.1.{number}", InstanceNumber=str(number))
+    # And it goes on growing.
+    before = pack_of(home / "blobs").read_bytes()
+    archive.store(numbered(4))
+    archive.close()
+    assert pack_of(home / "blobs").read_bytes().startswith(before)

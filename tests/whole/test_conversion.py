@@ -1,5 +1,6 @@
 """Compressed objects for receivers that take none: over C-GET and DICOMweb, and what cannot be decoded fails alone, with a reason."""
 
+import contextlib
 import io
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,11 @@ from pydicom.uid import UID
 
 from leadglass.dicom.part10 import file_meta
 from tests import peers, samples
-from tests.archives import ArchiveUnderTest
+from tests.archives import ArchiveUnderTest, wait_until
 from tests.certificates import Identity
 from tests.dicomweb.client import Client, parts_of
 from tests.pixels.references import EXPLICIT, IMPLICIT, LOSSY, pixels, theirs
-from tests.whole.associating import GET, Sent, associated
+from tests.whole.associating import GET, Sent, associated, find
 from tests.whole.relay import client_context, relay
 
 STUDY = "1.2.826.0.1.3680043.8.498.4711"
@@ -37,6 +39,8 @@ WHOLE = [
     "examples_jpeg2k.dcm",
     "693_J2KI.dcm",
 ]
+HALF = f"{STUDY}.1000"
+"""A study of two, of which one cannot be decoded."""
 DAMAGED, VIDEO = f"{STUDY}.98", f"{STUDY}.99"
 
 
@@ -44,10 +48,10 @@ def uid(name: str) -> str:
     return f"{STUDY}.{WHOLE.index(name) + 1}"
 
 
-def in_the_study(name: str, instance: str, folder: Path, frame: bytes | None = None, syntax: str | None = None) -> Path:
+def in_the_study(name: str, instance: str, folder: Path, frame: bytes | None = None, syntax: str | None = None, study: str = STUDY) -> Path:
     """A bundled image as an object of STUDY."""
     data_set = pydicom.dcmread(samples.sample(name))
-    data_set.PatientID, data_set.StudyInstanceUID, data_set.SeriesInstanceUID = "CONVERSION", UID(STUDY), UID(f"{STUDY}.0.1")
+    data_set.PatientID, data_set.StudyInstanceUID, data_set.SeriesInstanceUID = "CONVERSION", UID(study), UID(f"{study}.0.1")
     data_set.PatientName = "Conversion^Test"
     data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = UID(instance)
     if frame is not None:
@@ -65,6 +69,8 @@ def holding(new_archive: Callable[[], ArchiveUnderTest], tmp_path_factory: pytes
     paths = [in_the_study(name, uid(name), folder) for name in WHOLE]
     paths.append(in_the_study("MR_small_jpeg_ls_lossless.dcm", DAMAGED, folder, cut_off))
     paths.append(in_the_study("JPEG2000.dcm", VIDEO, folder, syntax="1.2.840.10008.1.2.4.100"))
+    paths.append(in_the_study("MR_small_RLE.dcm", f"{HALF}.1", folder, study=HALF))
+    paths.append(in_the_study("MR_small_jpeg_ls_lossless.dcm", f"{HALF}.2", folder, cut_off, study=HALF))
     archive = new_archive()
     with archive.serving():
         taken = archive.take_in(paths)
@@ -136,6 +142,9 @@ def test_the_web_gives_explicit_little_endian_by_default_and_a_reason_for_the_re
     frame = client.get(f"{where}/instances/{DAMAGED}/frames/1", "application/octet-stream")
     assert (frame.status_code, frame.json()) == (406, {"error": "the compressed pixels are damaged or cut off"})
     assert client.get(f"{where}/instances/{VIDEO}", "application/dicom").status_code == 406
+    # Not the half of it, as long as nothing has left yet.
+    half = client.get(f"/studies/{HALF}")
+    assert (half.status_code, half.json()) == (406, {"error": "the compressed pixels are damaged or cut off"})
     assert client.get(f"/studies/{STUDY}").status_code == 406
 
 
@@ -154,6 +163,77 @@ def test_a_decoder_killed_while_serving_is_replaced(holding: ArchiveUnderTest) -
     assert client.get(instance, "application/dicom").status_code == 200
     held = sum(process.memory_full_info().pss for process in [server, *server.children(recursive=True)])
     assert held < 300_000_000
+
+
+def many_frames(folder: Path) -> pydicom.Dataset:
+    """An object of 12,000 compressed frames, which take far longer than anybody waits."""
+    one = pydicom.dcmread(samples.sample("MR_small_RLE.dcm"))
+    frame = get_frame(one.PixelData, 0, number_of_frames=1)
+    one.PixelData, one.NumberOfFrames = encapsulate([frame] * 12_000, has_bot=False), 12_000
+    one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = UID(f"{STUDY}.12000")
+    one.save_as(folder / "many.dcm")
+    return one
+
+
+@pytest.fixture
+def with_many_frames(new_archive: Callable[[], ArchiveUnderTest], tmp_path: Path) -> Iterator[tuple[ArchiveUnderTest, pydicom.Dataset]]:
+    large, archive = many_frames(tmp_path), new_archive()
+    with archive.serving():
+        assert archive.take_in([tmp_path / "many.dcm"])["stored"] == 1
+        yield archive, large
+
+
+def test_a_find_and_a_cancel_and_the_end_wait_for_no_conversion(
+    with_many_frames: tuple[ArchiveUnderTest, pydicom.Dataset], peers_of: dict[str, Identity]
+) -> None:
+    archive, large = with_many_frames
+    identifier = pydicom.Dataset()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", large.StudyInstanceUID
+    wanted = [(str(large.SOPClassUID), IMPLICIT)]
+    with contextlib.ExitStack() as leaving:
+        pool = leaving.enter_context(ThreadPoolExecutor(10))
+        # As many as there are threads, and more.
+        takers = [leaving.enter_context(associated(archive.dimse, peers_of["CT1"], storage=wanted, receiving=[])) for _ in range(10)]
+        first = pool.submit(list, takers[0].send_c_get(identifier, GET, msg_id=5))
+        time.sleep(0.2)
+        for each in takers[1:]:
+            pool.submit(list, each.send_c_get(identifier, GET, msg_id=5))
+        time.sleep(0.3)
+        begun = time.monotonic()
+        with associated(archive.dimse, peers_of["FINDER"], "FINDER") as finder:
+            assert len(find(finder, "STUDY", PatientID="*")) == 1
+        takers[0].send_c_cancel(5, query_model=GET)
+        *_, (status, _) = first.result(5)
+        assert (status.Status, status.NumberOfRemainingSuboperations) == (0xFE00, 1)
+        archive.stop()
+        assert time.monotonic() - begun < 6
+
+
+@pytest.mark.long
+def test_a_search_and_the_end_wait_for_no_conversion_of_a_download(with_many_frames: tuple[ArchiveUnderTest, pydicom.Dataset]) -> None:
+    archive, large = with_many_frames
+    client = Client(archive, archive.token("clara"))
+    path = f"/studies/{large.StudyInstanceUID}/series/{large.SeriesInstanceUID}/instances/{large.SOPInstanceUID}"
+    with client.archive_connection() as leaver:
+        head = f"GET /dicom-web{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.token}\r\naccept: application/dicom\r\n\r\n"
+        leaver.sendall(head.encode())
+        time.sleep(0.5)
+    wait_until(lambda: any(_ended(entry) for entry in archive.trail()), 5)
+    with ThreadPoolExecutor(18) as pool:
+        downloads = [pool.submit(client.get, path, "application/dicom") for _ in range(18)]
+        time.sleep(1)
+        begun = time.monotonic()
+        assert client.get("/studies").status_code == 200
+        assert time.monotonic() - begun < 3
+        begun = time.monotonic()
+        archive.stop()
+        # Answers that are under way have five seconds to end.
+        assert time.monotonic() - begun < 9
+        assert all(each.exception(10) is not None for each in downloads)
+
+
+def _ended(entry: dict[str, object]) -> bool:
+    return (entry["action"], entry["kind"], entry["outcome"]) == ("get", "outcome", "cancelled")
 
 
 def _serves(process: psutil.Process, archive: ArchiveUnderTest) -> bool:

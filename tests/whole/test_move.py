@@ -402,3 +402,22 @@ def test_a_destination_that_is_revoked_meanwhile_gets_nothing_more(tmp_path: Pat
     assert not late
     assert last[0].Status == WARNING
     assert last[0].NumberOfFailedSuboperations >= len(FEW) - 2
+
+
+def test_a_destination_that_is_revoked_meanwhile_is_left_at_once(serving: ArchiveUnderTest, mover: Association) -> None:
+    stalled, over = threading.Event(), threading.Event()
+
+    def stall(_: Receiver, __: evt.Event) -> int:
+        stalled.set()
+        over.wait(30)
+        return 0
+
+    identity, port = add_destination(serving, "LEFT")
+    with receiver("LEFT", tls=identity, port=port, answer=stall), ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(move, mover, "LEFT", request("STUDY", StudyInstanceUID=EVERY))
+        assert stalled.wait(30)
+        leadglass("peer", "revoke", serving.home, "LEFT")
+        # The object under way is not answered, and is not waited for.
+        *_, (status, _) = moving.result(3)
+        over.set()
+    assert (status.Status, counts(status)) == (FAILED, (None, 0, len(FEW), 0))

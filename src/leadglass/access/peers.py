@@ -1,7 +1,9 @@
 """The DICOM peers: an AE title, the keys pinned for it or the outside CA that vouches for it, where it may call from, what it was given."""
 
+import hmac
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Self, TypeAlias
@@ -82,25 +84,46 @@ class Peer:
 
     @property
     def rights(self) -> frozenset[Action]:
+        """What it may once it has proven itself, with whoever it needs at it."""
         return self.may | {Action.ECHO}
+
+    @property
+    def unproven_rights(self) -> frozenset[Action]:
+        """What it may without TLS."""
+        return self.rights & UNPROVEN if self.unsafe_plaintext else frozenset()
+
+    def alone(self, rights: frozenset[Action]) -> frozenset[Action]:
+        """What is left of its rights without a person."""
+        return rights & ALONE if self.needs_user else rights
 
     @property
     def ends(self) -> int:
         """When the last of its certificates, or of the CAs that vouch for it, ends (nanoseconds since 1970); 0 if it has none."""
         return max((*(pin.not_after for pin in self.pins), *(voucher.ends for voucher in self.vouchers)), default=0)
 
-    def vouched(self, shown: Shown, now: int) -> tuple[str, int] | None:
-        """By which of its vouchers (see `credential_of`) this certificate is its, and until when; None if by none."""
+    def has_pinned(self, pin: str) -> bool:
+        """Whether a key is pinned for it, ended or not."""
+        return any(hmac.compare_digest(each.sha256, pin) for each in self.pins)
+
+    def vouched(self, shown: Shown, now: int, purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH) -> tuple[str, int] | None:
+        """By which of its vouchers (see `credential_of`) this certificate is its, and until when; None if by none.
+
+        `purpose` is what the certificate must be for: a peer that calls is a TLS client, one that we call a server.
+        """
         if not self._is_new(shown.certificate):
             return None
         for voucher in reversed(self.vouchers):
-            ends = voucher.vouches(shown, utc(now))
+            ends = voucher.vouches(shown, utc(now), purpose)
             if ends is not None:
                 return self.credential_of(voucher), ends
         return None
 
-    def identified_by(self, certificate: bytes, now: int, chain: tuple[bytes, ...] = ()) -> bool:
-        """Whether a server that shows this certificate (DER), with this chain, is this peer: its key or its CA's word for a TLS server."""
+    def identified_by(self, certificate: bytes, now: int, chain: tuple[bytes, ...] = (), others: Iterable["Peer"] = ()) -> bool:
+        """Whether a server that shows this certificate (DER), with this chain, is this peer: its key or its CA's word for a TLS server.
+
+        As with one that calls, the word of a CA counts for no key that is pinned for one of the `others`, nor for a certificate that is
+        also theirs.
+        """
         try:
             parsed, pin = parse_certificate(certificate), spki_pin(certificate)
         except NotIdentified:
@@ -109,9 +132,10 @@ class Peer:
             return False
         if any(each.sha256 == pin and each.not_after >= now for each in self.pins):
             return True
-        shown = Shown.of(parsed, chain)
-        server = ExtendedKeyUsageOID.SERVER_AUTH
-        return self._is_new(shown.certificate) and any(each.vouches(shown, utc(now), server) is not None for each in self.vouchers)
+        shown, server = Shown.of(parsed, chain), ExtendedKeyUsageOID.SERVER_AUTH
+        if self.vouched(shown, now, server) is None:
+            return False
+        return not any(each.has_pinned(pin) or (not each.revoked and each.vouched(shown, now, server)) for each in others)
 
     def _is_new(self, certificate: x509.Certificate) -> bool:
         """Whether the certificate is from after the last revocation; one that begins within its second may be from before."""

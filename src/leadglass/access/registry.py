@@ -2,7 +2,7 @@
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +23,7 @@ from leadglass.access.identity import (
     parse_certificate,
     spki_pin,
 )
-from leadglass.access.peers import ALONE, UNPROVEN, Peer, Peers
+from leadglass.access.peers import ALONE, Peer, Peers
 from leadglass.access.sealed import Changing, SealedFile
 from leadglass.access.tokens import Token, Tokens
 from leadglass.access.vouchers import Shown, utc
@@ -156,7 +156,8 @@ class Registry:
 
     def destination(self, ae_title: str) -> Destination | None:
         """The peer of this AE title as one to whom objects can be sent; None if there is none such."""
-        return destination_of(self.peers.get(ae_title), self._clock())
+        peer = self.peers.get(ae_title)
+        return destination_of(peer, self._clock(), lambda: () if peer is None else self._others(peer))
 
     def user(self, name: str) -> Recognised:
         """The person with this account, as the policy sees him."""
@@ -164,6 +165,26 @@ class Registry:
         if account is None or account.disabled:
             return Stranger.DISABLED_USER
         return Principal(f"user:{name}", Kind.USER, name, account.roles, frozenset(Action))
+
+    def ways_in(self, name: str) -> list[tuple[str, Principal]]:
+        """Who that name is to the policy, and by which way in; nothing for nobody, for a disabled user and a revoked peer."""
+        ways: list[tuple[str, Principal]] = []
+        user, peer = self.user(name), self.peers.get(name)
+        if isinstance(user, Principal):
+            ways.append(("a token", user))
+        if peer is None or peer.revoked:
+            return ways
+
+        def known(rights: frozenset[Action]) -> Principal:
+            return Principal(f"peer:{name}", Kind.PEER, name, may=rights)
+
+        if peer.pins or peer.vouchers:
+            ways.append(("TLS", known(peer.alone(peer.rights))))
+            if peer.needs_user:
+                ways.append(("TLS, a person at it", known(peer.rights)))
+        if peer.unsafe_plaintext:
+            ways.append(("unsafe plaintext", known(peer.alone(peer.unproven_rights))))
+        return ways
 
     def _with_user(self, peer: Recognised, user: UserToken | None) -> Recognised:
         """The peer, or the person at it; who the peer is comes first, so that no stranger learns of tokens."""
@@ -183,7 +204,7 @@ class Registry:
         if isinstance(known, Stranger):
             return known
         peer = self.peers.get(known.name)
-        return replace(known, may=known.may & ALONE) if peer is None or peer.needs_user else known
+        return replace(known, may=known.may & ALONE if peer is None else peer.alone(known.may))
 
     def _peer_by_key(self, given: PeerCertificate) -> Recognised:
         try:
@@ -197,7 +218,7 @@ class Registry:
         peer = self.peers.get(given.calling_ae.strip(" "))
         if peer is None:
             return Stranger.UNKNOWN_PEER
-        if peer.revoked or not peer.vouchers or any(each.sha256 == pin for each in peer.pins):
+        if peer.revoked or not peer.vouchers or peer.has_pinned(pin):
             return self._peer(peer, pin, given.address)
         if pin in peer.barred:
             return Stranger.REVOKED_KEY
@@ -205,16 +226,17 @@ class Registry:
         found = peer.vouched(shown, now)
         if found is None:
             return Stranger.ANOTHER_SUBJECT
-        for other in self.peers.list():
-            if other.ae_title == peer.ae_title:
-                continue
-            if any(each.sha256 == pin for each in other.pins):
+        for other in self._others(peer):
+            if other.has_pinned(pin):
                 return Stranger.ANOTHER_KEY
             if not other.revoked and other.vouched(shown, now) is not None:
                 # Two rules under CAs of which one leads to the other: nothing but the title would say who it is.
                 return Stranger.AMBIGUOUS_SUBJECT
         credential, ends = found
         return self._peer(peer, credential, given.address, ends)
+
+    def _others(self, peer: Peer) -> Iterator[Peer]:
+        return (each for each in self.peers.list() if each.ae_title != peer.ae_title)
 
     def _peer_by_address(self, shown: PlaintextPeer) -> Recognised:
         peer = self.peers.get(shown.calling_ae.strip(" "))
@@ -229,7 +251,7 @@ class Registry:
         if credential == PLAINTEXT:
             if not peer.unsafe_plaintext:
                 return Stranger.NEEDS_TLS
-            rights &= UNPROVEN
+            rights = peer.unproven_rights
         elif ends:
             if not any(peer.credential_of(voucher) == credential for voucher in peer.vouchers):
                 return Stranger.ANOTHER_SUBJECT

@@ -17,7 +17,7 @@ from leadglass.access.anchor import Keeper, digest_of
 from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.grant import AdministerGrant, TrailGrant
-from leadglass.access.identity import Kind, Principal
+from leadglass.access.identity import Principal
 from leadglass.access.peers import Peer
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
@@ -217,19 +217,15 @@ class Administration:
             grant.settle(Outcome.DONE)
 
     def explain(self, who: str) -> list[Row]:
-        """What a user or a peer may do, and which rule gives it."""
+        """What a user or a peer may do by each way in, and which rule gives it; of a person at a peer what both may, so this at most."""
         with self._admit(verb="policy-explain") as grant:
-            account = self._hold.registry.accounts.get(who)
-            peer = self._hold.registry.peers.get(who)
-            if account is None and peer is None:
+            registry = self._hold.registry
+            if registry.accounts.get(who) is None and registry.peers.get(who) is None:
                 raise WrongUsage(f"there is neither a user nor a peer {who}; `leadglass user list` and `peer list` show them")
-            principals = []
-            if account is not None and not account.disabled:
-                principals.append(Principal(f"user:{who}", Kind.USER, who, frozenset(account.roles), frozenset(Action)))
-            if peer is not None and not peer.revoked:
-                principals.append(Principal(f"peer:{who}", Kind.PEER, who, may=peer.may))
             rows: list[Row] = [
-                {"who": each.id, **asdict(said)} for each in principals for said in policies.explain(self._hold.gate.policy, each)
+                {"who": each.id, "by": way, **asdict(said)}
+                for way, each in registry.ways_in(who)
+                for said in policies.explain(self._hold.gate.policy, each)
             ]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows

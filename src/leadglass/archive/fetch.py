@@ -13,7 +13,7 @@ from leadglass.dicom.syntax import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIA
 from leadglass.dicom.uid import Uid
 from leadglass.errors import CannotConvert
 from leadglass.pixels.images import DecodedFrames, decoded_object, is_decodable
-from leadglass.pixels.pool import Decoders
+from leadglass.pixels.pool import Decoders, Stopped, never
 from leadglass.vault.index import InstanceRow
 from leadglass.vault.vault import Vault
 from leadglass.vocabulary import Outcome
@@ -23,10 +23,9 @@ PIECE: Final = 512 * 1024
 
 @dataclass(frozen=True)
 class Outgoing:
-    """An object on its way out: the transfer syntax it is in, its length where that is known before, and the data set in pieces."""
+    """An object on its way out: the transfer syntax it is in, and the data set in pieces."""
 
     transfer_syntax: Uid
-    size: int | None
     pieces: Generator[bytes, None, None]
 
 
@@ -59,21 +58,25 @@ class FetchedObject:
     decoders: Decoders = field(repr=False)
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
 
-    def open_in(self, accepted: Collection[str]) -> Outgoing:
+    @property
+    def padded_size(self) -> int:
+        """The bytes in which it leaves as it is stored: a deflated stream of odd length is padded by one (PS3.5 A.5)."""
+        return self.size + (self.size % 2 if is_deflated(self.transfer_syntax) else 0)
+
+    def open_in(self, accepted: Collection[str], stopped: Stopped = never) -> Outgoing:
         """The object as `outgoing_syntax` chooses, decoded in the sandboxed process where it must be; CannotConvert with the reason.
 
-        What is wrong with its pixels shows here, before the first piece; blocking, for as long as all its frames take to be decoded. What
-        it holds is given back by `close`, at the latest when the next object's turn comes.
+        What is wrong with its pixels shows here, before the first piece; blocking, for as long as all its frames take to be decoded, or
+        until `stopped()`, with GivenUp. What it holds is given back by `close`, at the latest when the next object's turn comes.
         """
         target = outgoing_syntax(self.transfer_syntax, accepted)
         self.reader.seek(0)
         if target == self.transfer_syntax:
-            padding = self.size % 2 if is_deflated(target) else 0
-            return self._outgoing(target, self.size + padding, self._as_stored(padding))
+            return self._outgoing(target, self._as_stored())
         if is_native(self.transfer_syntax):
-            return self._outgoing(target, None, to_little_endian(self.reader, self.transfer_syntax, target))
+            return self._outgoing(target, to_little_endian(self.reader, self.transfer_syntax, target))
         held = self._closing.enter_context(contextlib.ExitStack())
-        return self._outgoing(target, None, decoded_object(self.reader, self.transfer_syntax, target, self.decoders, held))
+        return self._outgoing(target, decoded_object(self.reader, self.transfer_syntax, target, self.decoders, held, stopped))
 
     def decoded_frames(self) -> DecodedFrames:
         """The frames of compressed pixels, to be decoded one by one; CannotConvert with the reason."""
@@ -84,16 +87,16 @@ class FetchedObject:
         """Give back what was opened for this object."""
         self._closing.close()
 
-    def _outgoing(self, transfer_syntax: Uid, size: int | None, pieces: Iterator[bytes]) -> Outgoing:
+    def _outgoing(self, transfer_syntax: Uid, pieces: Iterator[bytes]) -> Outgoing:
         given = _generated(pieces)
         self._closing.callback(given.close)
-        return Outgoing(transfer_syntax, size, given)
+        return Outgoing(transfer_syntax, given)
 
-    def _as_stored(self, padding: int) -> Iterator[bytes]:
+    def _as_stored(self) -> Iterator[bytes]:
         while piece := self.reader.read(PIECE):
             yield piece
-        if padding:
-            # PS3.5 A.5: a deflated stream of odd length is padded by one zero byte; DCMTK aborts without it.
+        if self.padded_size > self.size:
+            # DCMTK aborts without it.
             yield b"\0"
 
 

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from leadglass import logs
 from leadglass.access.identity import LocalUser
@@ -28,7 +29,9 @@ from leadglass.wire.dimse.door import DimseDoor
 from leadglass.wire.dimse.outbound import Outbound
 
 WORKERS = 8
-"""Threads of the archive for each kind of door: more than cores, because they wait for the disk."""
+"""Threads of the archive for the DIMSE doors: more than cores, because they wait for the disk."""
+CONVERSIONS = 8
+"""Threads that wait for pixels to be decoded, half a minute for a large object: stores and finds never wait for one of them."""
 TICK_SECONDS = 60
 
 
@@ -116,24 +119,29 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
     async with AsyncExitStack() as undo:
         workers = Workers(WORKERS)
         undo.callback(workers.close)
+        conversions = Workers(CONVERSIONS)
+        undo.callback(conversions.close)
         context = tls.LiveContext(identity, archive.trusted_clients)
         storage = archive.storage
         calling = tls.unsafe_unless_proven(identity)
-        outbound = Outbound(calling, limits_of(settings))
+        outbound = Outbound(calling, limits_of(settings), archive.archive.destination)
         commitments = Commitments(archive.archive, workers, outbound)
         undo.push_async_callback(commitments.close)
-        door = DimseDoor(archive.archive, workers, outbound, commitments, tls=context.current, limits=limits_of(settings), storage=storage)
+        opening = partial(
+            DimseDoor, archive.archive, workers, conversions, outbound, commitments, limits=limits_of(settings), storage=storage
+        )
+        door = opening(tls=context.current)
         dimse = await _open(undo, door, doors.dimse or settings.dimse.listen)
         open_doors = [door]
         plaintext = None
         if (listen := doors.unsafe_plaintext or settings.dimse.unsafe_plaintext_listen) is not None:
-            door = DimseDoor(archive.archive, workers, outbound, commitments, tls=None, limits=limits_of(settings), storage=storage)
+            door = opening(tls=None)
             plaintext = await _open(undo, door, listen)
             open_doors.append(door)
 
         changed = asyncio.Event()
         undo.callback(archive.archive.on_change(lambda: _wake(loop, changed)))
-        following = loop.create_task(_follow_changes(changed, context, open_doors))
+        following = loop.create_task(_follow_changes(changed, context, open_doors, outbound))
         undo.callback(following.cancel)
         web_at = parse_address(doors.web or settings.web.listen)
         app = create_app(archive.archive, settings.web)
@@ -146,7 +154,7 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         control = ControlServer(archive.archive, home.control_socket)
         control.start()
         undo.callback(control.stop)
-        ticking = loop.create_task(_tick(archive, workers, identity, (web_context, calling), context, open_doors))
+        ticking = loop.create_task(_tick(archive, workers, identity, (web_context, calling), context, open_doors, outbound))
         undo.callback(ticking.cancel)
         commitments.start()
         ready(Listening(dimse, Address(host=web_at.host, port=web_port), plaintext))
@@ -174,11 +182,12 @@ def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
     loop.call_soon_threadsafe(event.set)
 
 
-async def _follow_changes(changed: asyncio.Event, context: tls.LiveContext, doors: list[DimseDoor]) -> None:
+async def _follow_changes(changed: asyncio.Event, context: tls.LiveContext, doors: list[DimseDoor], outbound: Outbound) -> None:
     """Trust the certificates and CAs that are a peer's now and no others, and cut whoever is no longer a peer, as the registry changes."""
     while True:
         await changed.wait()
         changed.clear()
+        outbound.cut_outdated()
         # One failure must not end the following: a later revocation would cut nobody.
         try:
             if context.follow():
@@ -201,6 +210,7 @@ async def _tick(
     ours: Iterable[ssl.SSLContext],
     context: tls.LiveContext,
     doors: list[DimseDoor],
+    outbound: Outbound,
 ) -> None:
     """Once a minute: what is counted goes into the trail, our certificate is replaced before it ends, whose time ended is cut."""
     while True:
@@ -212,6 +222,7 @@ async def _tick(
                     tls.load(each, identity)
                 context.renew()
                 _use(context, doors)
+            outbound.cut_outdated()
             for door in doors:
                 await door.cut_outdated()
         except (LeadglassError, OSError) as error:

@@ -297,5 +297,5 @@ def policy_explain(
     """Say what somebody may do, over which studies, and which rule gives it."""
     with operator(Home(home)) as owner:
         rows = owner.rows("policy-explain", who=who)
-        columns = ["who", "action", "allowed", "studies", "rules"]
+        columns = ["who", "by", "action", "allowed", "studies", "rules"]
         print_rows(rows, columns, as_json=as_json, empty=f"{who} is disabled or revoked, and may do nothing")

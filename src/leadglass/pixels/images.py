@@ -26,7 +26,7 @@ from leadglass.dicom.syntax import ByteSource
 from leadglass.dicom.tokens import INLINE, Kind, Token
 from leadglass.dicom.vr import PIXEL_DATA
 from leadglass.errors import BadDataSet, CannotConvert
-from leadglass.pixels.pool import Decoders
+from leadglass.pixels.pool import Decoders, Stopped, never
 from leadglass.pixels.protocol import MAX_COMPRESSED, Codec, Flags, Frame
 
 CODECS: Final = {
@@ -91,8 +91,8 @@ class Image:
         """Bytes of all pixels when native, before they are padded."""
         return self.frame.size * self.count
 
-    def decode(self, index: int, decoders: Decoders, *, check: bool) -> tuple[bytes, int]:
-        """The pixels of one frame, counted from 0, and how long it was compressed; CannotConvert with the reason."""
+    def decode(self, index: int, decoders: Decoders, *, check: bool, stopped: Stopped = never) -> tuple[bytes, int]:
+        """The pixels of one frame, counted from 0, and how long it was compressed; CannotConvert with the reason, GivenUp."""
         stream = bytearray()
         try:
             for piece in self.reader.read(index):
@@ -105,7 +105,7 @@ class Image:
         if check:
             flags = frame.flags | Flags.CHECK
             frame = Frame(frame.codec, flags, frame.rows, frame.columns, frame.samples, frame.bits_allocated, frame.bits_stored)
-        return decoders.decode(frame, bytes(stream)), len(stream)
+        return decoders.decode(frame, bytes(stream), stopped), len(stream)
 
 
 def images_in(source: ByteSource, transfer_syntax: str) -> list[Image]:
@@ -206,12 +206,18 @@ def _even(text: str) -> bytes:
 
 
 def decoded_object(
-    source: ByteSource, transfer_syntax: str, target: str, decoders: Decoders, closing: contextlib.ExitStack
+    source: ByteSource,
+    transfer_syntax: str,
+    target: str,
+    decoders: Decoders,
+    closing: contextlib.ExitStack,
+    stopped: Stopped = never,
 ) -> Iterator[bytes]:
     """The data set at the source's position in `target`, its pixels decoded; CannotConvert, before the first piece, with the reason.
 
     Every frame is decoded before the first piece is given, so that what cannot be decoded breaks no message off. Pixels up to HELD_AT_ONCE
     are held meanwhile (`closing` gives the room back); of larger objects each frame is decoded once more when its turn comes.
+    `stopped` is asked for each frame before the first piece, and GivenUp raised once it says so.
     """
     origin = source.tell()
     decoded: dict[int, Decoded] = {}
@@ -223,7 +229,7 @@ def decoded_object(
             kept = []
         compressed = 0
         for index in range(image.count):
-            pixels, length = image.decode(index, decoders, check=True)
+            pixels, length = image.decode(index, decoders, check=True, stopped=stopped)
             compressed += length
             if kept is not None:
                 kept.append(pixels)
@@ -272,11 +278,6 @@ class DecodedFrames:
     @property
     def count(self) -> int:
         return self._image.count
-
-    def require(self, number: int) -> None:
-        """Raise CannotConvert where that frame cannot be decoded."""
-        with self._decoders.holding(self._image.frame.size):
-            self._image.decode(number - 1, self._decoders, check=True)
 
     def read(self, number: int) -> Iterator[bytes]:
         """Frame `number`, in pieces; CannotConvert where it cannot be decoded."""

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
-from leadglass.errors import CannotConvert
+from leadglass.errors import CannotConvert, GivenUp
 from leadglass.pixels.protocol import ANSWER, GREETING, MAX_COMPRESSED, Frame, Outcome, Protection, unpack_answer
 
 START_SECONDS: Final = 60.0
@@ -25,6 +25,8 @@ LIFE_SECONDS: Final = 900.0
 WAIT_SECONDS: Final = 120.0
 """For a free worker. Each is busy for the time of one frame at most, so that this passes under a flood alone."""
 ROOM_SECONDS: Final = 5.0
+ASK_SECONDS: Final = 0.5
+"""Between two questions whether what is waited for is still wanted. A frame that takes less is decoded to its end: its process lives on."""
 MIB: Final = 1024 * 1024
 _CHUNK: Final = 1024 * 1024
 
@@ -48,6 +50,15 @@ class DecodingLimits:
     """Decoded frames that wait in our memory for their receivers, in all."""
 
 
+Stopped = Callable[[], bool]
+"""Whether nobody wants the pixels any more; asked in the thread that has them decoded."""
+
+
+def never() -> bool:
+    """They are wanted."""
+    return False
+
+
 class Broken(Exception):  # not in errors.py: it never leaves the pool
     """The worker is late, gone, or says what it may not."""
 
@@ -67,26 +78,26 @@ class Exchange:
             raise Broken
         return Protection(greeting[-1] & sum(Protection))
 
-    def decode(self, frame: Frame, data: bytes, deadline: float) -> tuple[Outcome, bytes]:
-        """The answer to one frame; `Broken` or OSError when there is none."""
-        self._write(frame.pack(len(data)), deadline)
-        self._write(data, deadline)
+    def decode(self, frame: Frame, data: bytes, deadline: float, stopped: Stopped = never) -> tuple[Outcome, bytes]:
+        """The answer to one frame; `Broken` or OSError when there is none, `GivenUp` when nobody waits for it any more."""
+        self._write(frame.pack(len(data)), deadline, stopped)
+        self._write(data, deadline, stopped)
         try:
-            outcome = unpack_answer(self._read(ANSWER.size, deadline), frame.size)
+            outcome = unpack_answer(self._read(ANSWER.size, deadline, stopped), frame.size)
         except ValueError:
             raise Broken from None
-        return outcome, self._read(frame.size, deadline) if outcome is Outcome.DECODED else b""
+        return outcome, self._read(frame.size, deadline, stopped) if outcome is Outcome.DECODED else b""
 
-    def _write(self, data: bytes, deadline: float) -> None:
+    def _write(self, data: bytes, deadline: float, stopped: Stopped) -> None:
         view = memoryview(data)
         while view:
-            _wait(self._requests, select.POLLOUT, deadline)
+            _wait(self._requests, select.POLLOUT, deadline, stopped)
             view = view[os.write(self._requests, view[:_CHUNK]) :]
 
-    def _read(self, size: int, deadline: float) -> bytes:
+    def _read(self, size: int, deadline: float, stopped: Stopped = never) -> bytes:
         taken = bytearray()
         while len(taken) < size:
-            _wait(self._answers, select.POLLIN, deadline)
+            _wait(self._answers, select.POLLIN, deadline, stopped)
             piece = os.read(self._answers, min(_CHUNK, size - len(taken)))
             if not piece:
                 raise Broken
@@ -94,12 +105,15 @@ class Exchange:
         return bytes(taken)
 
 
-def _wait(descriptor: int, event: int, deadline: float) -> None:
+def _wait(descriptor: int, event: int, deadline: float, stopped: Stopped) -> None:
     poll = select.poll()
     poll.register(descriptor, event)
-    left = deadline - time.monotonic()
-    if left <= 0 or not poll.poll(left * 1000):
-        raise Broken
+    while (left := deadline - time.monotonic()) > 0:
+        if poll.poll(min(left, ASK_SECONDS) * 1000):
+            return
+        if stopped():
+            raise GivenUp("nobody waits for the decoded pixels any more")
+    raise Broken
 
 
 class _Worker:
@@ -138,9 +152,9 @@ class _Worker:
     def worn_out(self) -> bool:
         return self._busy > LIFE_SECONDS
 
-    def decode(self, frame: Frame, data: bytes, seconds: float) -> tuple[Outcome, bytes]:
+    def decode(self, frame: Frame, data: bytes, seconds: float, stopped: Stopped) -> tuple[Outcome, bytes]:
         started = time.monotonic()
-        answer = self._exchange.decode(frame, data, started + seconds)
+        answer = self._exchange.decode(frame, data, started + seconds, stopped)
         self._busy += time.monotonic() - started
         return answer
 
@@ -196,13 +210,15 @@ class Decoders:
         with self._changed:
             self._warming = False
 
-    def decode(self, frame: Frame, data: bytes) -> bytes:
-        """The pixels of one frame, exactly `frame.size` bytes; `CannotConvert` with the reason."""
+    def decode(self, frame: Frame, data: bytes, stopped: Stopped = never) -> bytes:
+        """The pixels of one frame, exactly `frame.size` bytes; `CannotConvert` with the reason, `GivenUp` soon after `stopped()`."""
+        if stopped():
+            raise GivenUp("nobody waits for the decoded pixels any more")
         if frame.size > self.limits.frame_bytes or len(data) > MAX_COMPRESSED:
             raise CannotConvert(_REASONS[Outcome.TOO_LARGE])
-        worker = self._take()
+        worker = self._take(stopped)
         try:
-            outcome, pixels = worker.decode(frame, data, self.limits.seconds_per_frame)
+            outcome, pixels = worker.decode(frame, data, self.limits.seconds_per_frame, stopped)
         except (Broken, OSError):
             self._drop(worker)
             raise CannotConvert("decoding the pixels failed: it took too long or broke off") from None
@@ -234,10 +250,14 @@ class Decoders:
                 self._held -= size
                 self._changed.notify_all()
 
-    def _take(self) -> _Worker:
+    def _take(self, stopped: Stopped = never) -> _Worker:
+        deadline = time.monotonic() + WAIT_SECONDS
         with self._changed:
-            if not self._changed.wait_for(lambda: self._closed or self._idle or self._number < self._most, WAIT_SECONDS):
-                raise CannotConvert("too many images are being decoded at once; try again")
+            while not self._changed.wait_for(lambda: self._closed or self._idle or self._number < self._most, ASK_SECONDS):
+                if stopped():
+                    raise GivenUp("nobody waits for the decoded pixels any more")
+                if time.monotonic() > deadline:
+                    raise CannotConvert("too many images are being decoded at once; try again")
             if self._closed:
                 raise CannotConvert("the archive is closing")
             if self._idle:

@@ -94,6 +94,16 @@ def _connect(path: Path, key: bytes, *, cache_kib: int) -> apsw.Connection:
     return connection
 
 
+def _require_our_form(connection: apsw.Connection) -> None:
+    """Raise Damaged for an index of another version, or of nobody; before anything else is asked, since another form has another."""
+    try:
+        version = int(connection.execute("SELECT value FROM state WHERE name = 'schema'").get)
+    except (apsw.SQLError, TypeError):
+        raise Damaged(f"the index is not one of ours; {_REBUILD}") from None
+    if version != SCHEMA_VERSION:
+        raise Damaged(f"the index has the form of another version of leadglass ({version}, not {SCHEMA_VERSION}); {_REBUILD}")
+
+
 class _Reader:
     """A connection for one question at a time, with the reference meanings that its SQL calls."""
 
@@ -143,6 +153,11 @@ class Index:
         self._idle: list[_Reader] = []
         with _database_errors():
             self._writer = _connect(path, key, cache_kib=_WRITER_CACHE_KIB)
+            try:
+                _require_our_form(self._writer)
+            except BaseException:
+                self._writer.close()
+                raise
             self._writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
             self._rows = RowWriter(self._writer)
             self._asides = Asides(self._writer)
@@ -167,16 +182,7 @@ class Index:
         """Open the index; Damaged if it is missing, changed, or another version's."""
         if not path.exists():
             raise Damaged(f"the index is missing; {_REBUILD}")
-        with _database_errors():
-            try:
-                index = cls(path, key)
-                version = index.state("schema")
-            except (apsw.SQLError, TypeError):
-                raise Damaged(f"the index is not one of ours; {_REBUILD}") from None
-        if version != SCHEMA_VERSION:
-            index.close()
-            raise Damaged(f"the index has the form of another version of leadglass; {_REBUILD}")
-        return index
+        return cls(path, key)
 
     def add(self, entry: Entry) -> None:
         """Take a row; it is answered from now on. NoRoom or StorageFailed if the rows held back could not be written."""

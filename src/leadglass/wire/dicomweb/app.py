@@ -24,6 +24,8 @@ from leadglass.wire.dicomweb.problems import NOT_FOUND, SAFE_FIELDS, Answer, Bad
 
 ROOT: Final = "/dicom-web"
 THREADS: Final = 16
+CONVERSIONS: Final = 8
+"""Threads that wait for pixels to be decoded: no other request waits for one of them."""
 
 Handler = Callable[[Call], Awaitable[Response]]
 _BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*) *", re.IGNORECASE | re.ASCII)
@@ -33,28 +35,32 @@ _BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*) *", re.IGNORECASE | re.AS
 class _Resource:
     """What lies at one form of path; an ASGI application of its own, so that it is asked about every method."""
 
-    def __init__(self, handlers: dict[str, Handler], workers: Workers, settings: WebSection) -> None:
+    def __init__(self, handlers: dict[str, Handler], workers: Workers, conversions: Workers, settings: WebSection) -> None:
         self._handlers = handlers
-        self._workers = workers
+        self._threads = workers, conversions
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request) -> Response:
+        session: Session = scope["leadglass.session"]
         try:
-            handler = self._handlers.get(request.method)
-            if handler is None:
-                raise BadRequest(405, "this resource does not know that method", {"Allow": ", ".join(self._handlers)})
-            return await handler(Call(request, request.scope["leadglass.session"], self._workers, self._settings))
+            response = await self._answer(Request(scope, receive), session)
+            # A body that is made while it is sent fails before its first byte, or tells nobody.
+            await response(scope, receive, send)
         except LeadglassError as error:
             if answer_to(error).status >= 500:
                 logs.fault("dicomweb request failed", error)
             elif isinstance(error, BadInput):
-                session: Session = request.scope["leadglass.session"]
                 session.refused(Refusal.NOT_UNDERSTOOD)
-            return response_to(error)
+            await response_to(error)(scope, receive, send)
+
+    async def _answer(self, request: Request, session: Session) -> Response:
+        handler = self._handlers.get(request.method)
+        if handler is None:
+            raise BadRequest(405, "this resource does not know that method", {"Allow": ", ".join(self._handlers)})
+        try:
+            return await handler(Call(request, session, *self._threads, self._settings))
+        except LeadglassError:
+            raise
         except Exception as error:  # noqa: BLE001 # whatever it is, the caller learns nothing of it and the log where it was
             logs.fault("dicomweb request failed", error)
             return refusal(_BROKEN)
@@ -67,11 +73,13 @@ class DicomWeb:
         self._archive = archive
         self._settings = settings
         self._workers = Workers(THREADS)
+        self._conversions = Workers(CONVERSIONS)
         self._router = Router(self._routes(), redirect_slashes=False, default=_not_found)
 
     def close(self) -> None:
         """Let the worker threads end."""
         self._workers.close()
+        self._conversions.close()
 
     @staticmethod
     def table() -> list[tuple[str, dict[str, Handler]]]:
@@ -99,7 +107,9 @@ class DicomWeb:
         ]
 
     def _routes(self) -> list[Route]:
-        return [Route(ROOT + path, _Resource(handlers, self._workers, self._settings)) for path, handlers in self.table()]
+        return [
+            Route(ROOT + path, _Resource(handlers, self._workers, self._conversions, self._settings)) for path, handlers in self.table()
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify the caller before anything else is looked at; to a stranger every path and method is the same 401."""

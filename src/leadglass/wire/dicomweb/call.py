@@ -24,6 +24,8 @@ class Call:
     request: Request
     session: Session
     workers: Workers
+    conversions: Workers
+    """Threads of their own: what is converted keeps none of the others waiting."""
     settings: WebSection
 
     def uid(self, name: str) -> Uid | None:

@@ -55,6 +55,7 @@ ANSWERS: Final[Mapping[type[LeadglassError], Answer]] = MappingProxyType(
         errors.BadQuery: Answer(400),
         errors.BadArchiveFile: Answer(400),
         errors.CannotConvert: Answer(406),
+        errors.GivenUp: Answer(503, "it was given up; ask again", _LATER),
         errors.TooMuchAtOnce: Answer(503, "too much is waiting; try again later", _LATER),
         errors.NoRoom: Answer(503, "there is no room to store anything; try again later", _LATER),
         errors.StorageFailed: Answer(503, "it could not be stored and was not kept; try again later", _LATER),

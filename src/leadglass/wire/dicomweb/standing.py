@@ -1,7 +1,7 @@
 """Out at once: work for a caller that stops when he is no longer who he was, also in the middle of a long transfer."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from leadglass.archive.archive import Session
@@ -13,8 +13,14 @@ T = TypeVar("T")
 RECHECK_SECONDS: Final = 1.0
 
 
-async def while_current(session: Session, workers: Workers, work: Coroutine[Any, Any, T]) -> T:
+def _nothing() -> None:
+    """There are no threads to be stopped."""
+
+
+async def while_current(session: Session, workers: Workers, work: Coroutine[Any, Any, T], stop: Callable[[], None] = _nothing) -> T:
     """The result of `work`; asked once a second, also while it waits for the client.
+
+    `stop` is called before `work` is cancelled, for threads that it waits for.
 
     Raises `NotIdentified`, with `work` cancelled and ended, when the caller was revoked or disabled or his token expired meanwhile.
     """
@@ -25,6 +31,7 @@ async def while_current(session: Session, workers: Workers, work: Coroutine[Any,
                 raise NotIdentified("no longer identified")
         return task.result()
     finally:
+        stop()
         task.cancel()
         await settled(task)
 

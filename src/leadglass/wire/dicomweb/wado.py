@@ -2,22 +2,24 @@
 
 All or nothing: where one object of a study or series could not be sent in an accepted transfer syntax, the answer is 406 and not a part of
 the study (PS3.18 would allow 206): what arrives must never look complete without being so (docs/decisions/all-or-nothing.md). That
-compressed pixels are damaged shows when they are decoded: for one object or frame it is 406 too, later in a study the answer is broken off.
+compressed pixels are damaged shows when they are decoded: before the first piece of the answer it is 406 too, later it is broken off.
 """
 
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from starlette.responses import Response
 
-from leadglass.archive.archive import Fetched, FetchedObject, Outgoing
+from leadglass.archive.archive import Fetched, FetchedObject
 from leadglass.dicom.frames import Frames
 from leadglass.dicom.jsonmodel import bulk_value, json_chunks
 from leadglass.dicom.part10 import file_meta
 from leadglass.dicom.query import Selection
+from leadglass.dicom.uid import Uid
 from leadglass.errors import BadDataSet, BadQuery
 from leadglass.wire.dicomweb import multipart
 from leadglass.wire.dicomweb.accept import (
@@ -32,7 +34,7 @@ from leadglass.wire.dicomweb.accept import (
     object_form,
     require_json,
 )
-from leadglass.wire.dicomweb.answers import Streamed
+from leadglass.wire.dicomweb.answers import Stopped, Streamed
 from leadglass.wire.dicomweb.call import Call
 from leadglass.wire.dicomweb.problems import NOT_FOUND, BadRequest, refusal
 
@@ -51,11 +53,12 @@ class FrameReader(Protocol):
 
 @dataclass(frozen=True)
 class Body:
-    """What is sent: its media type, the generator that makes it, and its length where that is known before."""
+    """What is sent: its media type, what makes it, its length where that is known before, whether something is converted for it."""
 
     media_type: str
-    pieces: Pieces
+    pieces: Callable[[Stopped], Pieces]
     length: int | None = None
+    converted: bool = False
 
 
 async def retrieve(call: Call) -> Response:
@@ -69,7 +72,7 @@ async def metadata(call: Call) -> Response:
     """GET …/metadata: everything but bulk data, as DICOM JSON."""
     require_json(call.accepted())
     base = call.base
-    return await _answer(call, lambda fetched, objects: Body(DICOM_JSON, _all_metadata(fetched, objects, base)))
+    return await _answer(call, lambda fetched, objects: Body(DICOM_JSON, lambda _: _all_metadata(fetched, objects, base)))
 
 
 async def frames(call: Call) -> Response:
@@ -110,12 +113,11 @@ def _frames(fetched: Fetched, stored: FetchedObject, accepted: tuple[MediaType, 
     form = frame_form(accepted, stored.transfer_syntax, single=len(wanted) == 1)
     content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
     frames: FrameReader = located
-    if form.transfer_syntax != located.transfer_syntax:
-        decoded = stored.decoded_frames()
-        decoded.require(wanted[0])
-        frames = decoded
+    converted = form.transfer_syntax != located.transfer_syntax
+    if converted:
+        frames = stored.decoded_frames()
     runs = (frames.read(number) for number in wanted)
-    return _parts_or_bare(fetched, runs, form.media_type, content_type, in_parts=form.multipart)
+    return _parts_or_bare(fetched, runs, form.media_type, content_type, in_parts=form.multipart, converted=converted)
 
 
 async def _answer(call: Call, make: Callable[[Fetched, Objects], Body | None]) -> Response:
@@ -137,7 +139,8 @@ def _begin(call: Call, selection: Selection, make: Callable[[Fetched, Objects], 
         if body is None:
             return refusal(NOT_FOUND)
         fields = {} if body.length is None else {"Content-Length": str(body.length)}
-        return Streamed(call.workers, call.session, body.pieces, closing.pop_all(), body.media_type, fields)
+        threads = call.conversions if body.converted else call.workers
+        return Streamed(threads, call.session, body.pieces, closing.pop_all(), body.media_type, fields)
 
 
 def _objects(fetched: Fetched) -> Objects:
@@ -146,22 +149,25 @@ def _objects(fetched: Fetched) -> Objects:
 
 def _whole_objects(fetched: Fetched, objects: Objects, form: ObjectForm) -> Body:
     # Of every object before the first is opened: all or nothing.
-    sent_in = {form.choose(stored_in) for stored_in in fetched.transfer_syntaxes}
-    if sent_in - fetched.transfer_syntaxes:
+    sent_in = {stored_in: form.choose(stored_in) for stored_in in fetched.transfer_syntaxes}
+    converted = any(stored_in != syntax for stored_in, syntax in sent_in.items())
+    if converted:
         fetched.warm_decoders()
     if form.multipart:
         boundary = multipart.new_boundary()
-        return Body(f'{MULTIPART}; type="{DICOM}"; boundary={boundary}', _object_parts(fetched, objects, form, boundary))
+        content_type = f'{MULTIPART}; type="{DICOM}"; boundary={boundary}'
+        return Body(content_type, partial(_object_parts, fetched, objects, form, boundary), converted=converted)
     stored = next(objects)
-    outgoing = stored.open_in((form.choose(stored.transfer_syntax),))
-    meta = file_meta(stored.sop_class, stored.sop_instance, outgoing.transfer_syntax)
-    length = None if outgoing.size is None else len(meta) + outgoing.size
-    return Body(f"{DICOM}; transfer-syntax={outgoing.transfer_syntax}", _one_object(fetched, meta, outgoing), length)
+    transfer_syntax = sent_in[stored.transfer_syntax]
+    meta = file_meta(stored.sop_class, stored.sop_instance, transfer_syntax)
+    length = None if converted else len(meta) + stored.padded_size
+    pieces = partial(_one_object, fetched, stored, transfer_syntax, meta)
+    return Body(f"{DICOM}; transfer-syntax={transfer_syntax}", pieces, length, converted=converted)
 
 
-def _object_parts(fetched: Fetched, objects: Objects, form: ObjectForm, boundary: str) -> Pieces:
+def _object_parts(fetched: Fetched, objects: Objects, form: ObjectForm, boundary: str, stopped: Stopped) -> Pieces:
     for stored in objects:
-        outgoing = stored.open_in((form.choose(stored.transfer_syntax),))
+        outgoing = stored.open_in((form.choose(stored.transfer_syntax),), stopped)
         sent_in = outgoing.transfer_syntax
         meta = file_meta(stored.sop_class, stored.sop_instance, sent_in)
         yield multipart.open_part(boundary, {"Content-Type": f"{DICOM}; transfer-syntax={sent_in}"}) + meta
@@ -170,7 +176,8 @@ def _object_parts(fetched: Fetched, objects: Objects, form: ObjectForm, boundary
     yield multipart.close(boundary)
 
 
-def _one_object(fetched: Fetched, meta: bytes, outgoing: Outgoing) -> Pieces:
+def _one_object(fetched: Fetched, stored: FetchedObject, transfer_syntax: Uid, meta: bytes, stopped: Stopped) -> Pieces:
+    outgoing = stored.open_in((transfer_syntax,), stopped)
     yield meta
     yield from outgoing.pieces
     fetched.delivered()
@@ -194,10 +201,11 @@ def _parts_or_bare(
     content_type: str,
     *,
     in_parts: bool,
+    converted: bool = False,
 ) -> Body:
     boundary = multipart.new_boundary()
 
-    def pieces() -> Pieces:
+    def pieces(_: Stopped) -> Pieces:
         for run in runs:
             if in_parts:
                 yield multipart.open_part(boundary, {"Content-Type": content_type})
@@ -206,7 +214,7 @@ def _parts_or_bare(
             yield multipart.close(boundary)
         fetched.delivered()
 
-    return Body(f'{MULTIPART}; type="{inner_type}"; boundary={boundary}' if in_parts else content_type, pieces())
+    return Body(f'{MULTIPART}; type="{inner_type}"; boundary={boundary}' if in_parts else content_type, pieces, converted=converted)
 
 
 def _frame_numbers(text: str) -> list[int]:

@@ -19,6 +19,8 @@ class Call:
     association: ServerAssociation
     message: Message
     workers: Workers
+    conversions: Workers
+    """Threads of their own: what is converted keeps none of the others waiting."""
     aet: str
     storage: frozenset[Uid]
     """The Storage SOP classes of this archive."""

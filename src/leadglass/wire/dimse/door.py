@@ -105,6 +105,7 @@ class DimseDoor:
         self,
         archive: Archive,
         workers: Workers,
+        conversions: Workers,
         outbound: Outbound,
         commitments: Commitments,
         *,
@@ -114,6 +115,7 @@ class DimseDoor:
     ) -> None:
         self._archive = archive
         self._workers = workers
+        self._conversions = conversions
         self._identifying = Workers(IDENTIFYING)
         self._outbound = outbound
         self._commitments = commitments
@@ -193,7 +195,8 @@ class DimseDoor:
 
     async def _answer(self, session: Session, association: ServerAssociation, message: Message) -> None:
         try:
-            call = Call(session, association, message, self._workers, self._archive.aet, self._storage, self._outbound)
+            threads = self._workers, self._conversions
+            call = Call(session, association, message, *threads, self._archive.aet, self._storage, self._outbound)
             if not await _serve_call(call, self._commitments):
                 session.refused(Refusal.NOT_UNDERSTOOD)
                 await association.refuse(message, Status.UNRECOGNIZED_OPERATION)

@@ -9,7 +9,7 @@ from leadglass.dicom.query import MAX_IDENTIFIER_BYTES, selection_from_identifie
 from leadglass.dicom.sopclasses import ROOT_OF
 from leadglass.dicom.status import Status
 from leadglass.wire.dimse.call import Call
-from leadglass.wire.dimse.suboperations import Sending, Tally, failed_list
+from leadglass.wire.dimse.suboperations import Sending, Tally, Threads, failed_list
 
 
 async def serve(call: Call, command: GetRequest) -> None:
@@ -35,14 +35,15 @@ async def serve(call: Call, command: GetRequest) -> None:
 async def _send_all(fetched: Fetched, tally: Tally, call: Call, command: GetRequest) -> bool:
     """Send the objects in turn; gives whether the peer cancelled."""
     association = call.association
-    sending = Sending(fetched, call.workers, tally)
+    threads = Threads(call.workers, call.conversions, lambda: association.cancelled(command.message_id))
+    sending = Sending(fetched, threads, tally)
     async with aclosing(sending.each(fetched.rows, association)) as sent:
         async for _ in sent:
             if association.cancelled(command.message_id):
                 return True
             if tally.remaining:
                 await association.respond(call.message, _response(command, Status.PENDING, tally))
-    return False
+    return association.cancelled(command.message_id)
 
 
 def _response(command: GetRequest, status: Status, tally: Tally) -> GetResponse:

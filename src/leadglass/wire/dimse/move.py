@@ -16,7 +16,7 @@ from leadglass.dicom.status import Status
 from leadglass.dicom.uid import Uid
 from leadglass.net.failures import AssociationFailed
 from leadglass.wire.dimse.call import Call
-from leadglass.wire.dimse.suboperations import Sending, Tally, failed_list
+from leadglass.wire.dimse.suboperations import Sending, Tally, Threads, failed_list
 
 RETRIES: Final = 1
 """How often in one C-MOVE an association that could not be made or broke is made again."""
@@ -56,7 +56,7 @@ class _Move:
         self._moved = moved
         self._tally = tally
         originator = (call.association.request.calling, command.message_id)
-        self._sending = Sending(moved, call.workers, tally, originator)
+        self._sending = Sending(moved, Threads(call.workers, call.conversions, self._is_unwanted), tally, originator)
         self._retries = RETRIES
         self._patience = asyncio.timeout(None)
         self._stopping = False
@@ -76,6 +76,11 @@ class _Move:
         caller = self._call.association
         caller.raise_failure()
         return caller.cancelled(self._command.message_id)
+
+    def _is_unwanted(self) -> bool:
+        """Whether what is converted would be for nobody; asked in the thread that converts."""
+        caller = self._call.association
+        return caller.failure is not None or caller.cancelled(self._command.message_id)
 
     def _stop_soon(self) -> None:
         """Let what is under way end of itself, but do not wait for a destination that keeps silent."""

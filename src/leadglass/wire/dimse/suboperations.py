@@ -6,11 +6,11 @@ An object that cannot be sent is a failed sub-operation with a reason; only what
 import asyncio
 import struct
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from leadglass import logs
 from leadglass.archive.archive import Fetched, FetchedObject, InstanceRow, Outgoing
@@ -18,7 +18,7 @@ from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, Context
 from leadglass.dicom.status import Status, StatusKind, kind_of
 from leadglass.dicom.syntax import is_deflated
 from leadglass.dicom.uid import Uid
-from leadglass.errors import BadDataSet, CannotConvert, Damaged, KeyUnavailable, StorageFailed
+from leadglass.errors import BadDataSet, CannotConvert, Damaged, GivenUp, KeyUnavailable, StorageFailed
 from leadglass.net.link import Link
 from leadglass.net.workers import Workers, pull
 
@@ -26,6 +26,8 @@ WHOLE: Final = 1024 * 1024
 """An object up to this size is read whole, while the one before it is being sent; a larger one goes in pieces, two of them in memory."""
 _LARGEST_COUNT: Final = 0xFFFF
 _LONGEST_COMMENT: Final = 64
+
+T = TypeVar("T")
 
 _UNREADABLE = (Damaged, KeyUnavailable, StorageFailed, BadDataSet)
 
@@ -87,8 +89,8 @@ class Prepared:
         self.opened = self.outgoing = None
 
 
-def _prepare(fetched: Fetched, row: InstanceRow, accepted: frozenset[str]) -> Prepared:
-    """Open an object in one of the accepted transfer syntaxes; runs in a thread."""
+def _prepare(fetched: Fetched, row: InstanceRow, accepted: frozenset[str], stopped: Callable[[], bool]) -> Prepared:
+    """Open an object in one of the accepted transfer syntaxes; runs in a thread. GivenUp when a conversion was `stopped()`."""
     prepared = Prepared(row)
     if not accepted:
         prepared.problem = "its SOP class was not accepted"
@@ -101,7 +103,7 @@ def _prepare(fetched: Fetched, row: InstanceRow, accepted: frozenset[str]) -> Pr
             prepared.content = content + b"\0" if len(content) % 2 and is_deflated(row.transfer_syntax) else content
             prepared.close()
         else:
-            prepared.outgoing = prepared.opened.open_in(accepted)
+            prepared.outgoing = prepared.opened.open_in(accepted, stopped)
     except CannotConvert as error:
         logs.fault("an object could not be converted to be sent", error)
         prepared.problem = str(error)
@@ -114,27 +116,64 @@ def _prepare(fetched: Fetched, row: InstanceRow, accepted: frozenset[str]) -> Pr
     return prepared
 
 
+class Threads:
+    """Where objects are opened: conversions apart from all else, and given up as soon as nobody waits for them.
+
+    `stopped` says that of the request which the objects answer.
+    """
+
+    def __init__(self, workers: Workers, conversions: Workers, stopped: Callable[[], bool]) -> None:
+        self._workers = workers
+        self._conversions = conversions
+        self.stopped = stopped
+
+    def for_object(self, row: InstanceRow, syntax: str | None) -> Workers:
+        """The threads in which an object is opened and read that leaves in this transfer syntax."""
+        return self._workers if syntax == row.transfer_syntax else self._conversions
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What takes no longer than the disk."""
+        return await self._workers.run(work)
+
+    async def prepare(self, fetched: Fetched, row: InstanceRow, accepted: frozenset[str], association: Link) -> Prepared:
+        """Open an object in one of the accepted transfer syntaxes; GivenUp when nobody waits for it any more."""
+        asking = asyncio.current_task()
+
+        def stopped() -> bool:
+            # A thread cannot be cancelled with the task that waits for it.
+            return self.stopped() or association.failure is not None or (asking is not None and asking.cancelling() > 0)
+
+        threads = self.for_object(row, row.transfer_syntax if row.transfer_syntax in accepted else None)
+        return await threads.run(partial(_prepare, fetched, row, accepted, stopped))
+
+
 class Sending:
     """Sends objects of one answer over one association after the other."""
 
-    def __init__(self, fetched: Fetched, workers: Workers, tally: Tally, originator: tuple[str, int] | None = None) -> None:
+    def __init__(self, fetched: Fetched, threads: Threads, tally: Tally, originator: tuple[str, int] | None = None) -> None:
         self._fetched = fetched
-        self._workers = workers
+        self._threads = threads
         self._tally = tally
         self._originator = originator
 
     async def each(self, rows: Sequence[InstanceRow], association: Link) -> AsyncGenerator[int, None]:
         """Send these, in turn; gives after each how many of them are done. AssociationFailed when the association did not last.
 
-        Left early, or failing, it has closed what it had opened.
+        It ends early when the request is stopped while an object is converted. Left early, or failing, it has closed what it had opened.
         """
         accepted = {
             sop_class: frozenset(str(context.transfer_syntax) for context in association.contexts_for(sop_class))
             for sop_class in {row.sop_class for row in rows}
         }
-        async with self._reading_ahead() as ahead:
+        async with self._reading_ahead(association) as ahead:
             for number, row in enumerate(rows):
-                prepared = await ahead.take(row, accepted[row.sop_class])
+                try:
+                    prepared = await ahead.take(row, accepted[row.sop_class])
+                except GivenUp:
+                    association.raise_failure()
+                    if self._threads.stopped():
+                        return
+                    raise
                 try:
                     if number + 1 < len(rows):
                         following = rows[number + 1]
@@ -142,12 +181,12 @@ class Sending:
                     await self._send(prepared, association)
                 finally:
                     if prepared.opened is not None:
-                        await self._workers.run(prepared.close)
+                        await self._threads.run(prepared.close)
                 yield number + 1
 
     @asynccontextmanager
-    async def _reading_ahead(self) -> "AsyncGenerator[_Ahead, None]":
-        ahead = _Ahead(self._fetched, self._workers)
+    async def _reading_ahead(self, association: Link) -> "AsyncGenerator[_Ahead, None]":
+        ahead = _Ahead(self._fetched, self._threads, association)
         try:
             yield ahead
         finally:
@@ -164,9 +203,10 @@ class Sending:
             return
         else:
             context = _context(contexts, prepared.outgoing.transfer_syntax)
+            threads = self._threads.for_object(row, prepared.outgoing.transfer_syntax)
             # However the sending ends, no thread may read the object any more when it is closed.
             try:
-                async with aclosing(pull(self._workers, prepared.outgoing.pieces)) as pulled:
+                async with aclosing(pull(threads, prepared.outgoing.pieces)) as pulled:
                     response = await association.store(context, row.sop_instance, pulled, originator=self._originator)
             except (*_UNREADABLE, CannotConvert) as error:
                 if association.failure is not None:
@@ -198,22 +238,23 @@ class Sending:
 class _Ahead:
     """The one object that is read while another is being sent."""
 
-    def __init__(self, fetched: Fetched, workers: Workers) -> None:
+    def __init__(self, fetched: Fetched, threads: Threads, association: Link) -> None:
         self._fetched = fetched
-        self._workers = workers
+        self._threads = threads
+        self._association = association
         self._task: asyncio.Task[Prepared] | None = None
 
     def begin(self, row: InstanceRow, accepted: frozenset[str]) -> None:
         """Begin to read it; not what must be converted, which takes a decoder, nor what is large and would lie there."""
         if accepted and row.transfer_syntax in accepted and row.size <= WHOLE:
-            self._task = asyncio.ensure_future(self._workers.run(partial(_prepare, self._fetched, row, accepted)))
+            self._task = asyncio.ensure_future(self._threads.prepare(self._fetched, row, accepted, self._association))
 
     async def take(self, row: InstanceRow, accepted: frozenset[str]) -> Prepared:
         """The object, which was begun or is read now."""
         task, self._task = self._task, None
         if task is not None:
             return await task
-        return await self._workers.run(partial(_prepare, self._fetched, row, accepted))
+        return await self._threads.prepare(self._fetched, row, accepted, self._association)
 
     async def close(self) -> None:
         """Let go of what was read and will not be sent."""
@@ -222,7 +263,7 @@ class _Ahead:
             return
         await asyncio.wait([task])
         if not task.cancelled() and task.exception() is None:
-            await self._workers.run(task.result().close)
+            await self._threads.run(task.result().close)
 
 
 def _context(contexts: Sequence[Context], transfer_syntax: str) -> Context:
