@@ -16,6 +16,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification  # type: ignore[attr-defined]
 
 from bench.figures import WHOLE, Extent, Table, median
+from bench.memory import pss
 from tests.archives import COMMAND
 from tests.fleet import PLANTED, Archive, Behaviour, fleet
 from tests.fleet.lists import PORT, mixed, targets
@@ -67,9 +68,9 @@ class Tree:
             held = 0
             for each in tree:
                 try:
-                    held += each.memory_full_info().pss
+                    held += pss(each.pid)
                     times = each.cpu_times()
-                except psutil.Error:
+                except (psutil.Error, OSError):
                     continue
                 self._cpu[each.pid] = times.user + times.system
             self.peak = max(self.peak, held)
