@@ -20,6 +20,7 @@ from bench.retrieving import bench_retrieve
 from bench.sides import missing
 from bench.starting import bench_start
 from bench.storing import bench_store, bench_storescu
+from bench.surveying import bench_survey
 from bench.web import bench_web
 
 _BENCHES: Mapping[str, Callable[[Path, Extent], None]] = {
@@ -32,6 +33,7 @@ _BENCHES: Mapping[str, Callable[[Path, Extent], None]] = {
     "memory": bench_memory,
     "idle": bench_idle,
     "hostile": bench_hostile,
+    "survey": bench_survey,
 }
 _ASIDE: Mapping[str, Callable[[], None]] = {
     "engine": lambda: engine_sink.main([]),

@@ -31,19 +31,24 @@ _AT_ONCE = 16
 _BY_DIMSE, _BY_STOW = Identifiers.of(1, 0, 1), Identifiers.of(2, 0, 1)
 
 
+def pss(process: int) -> int:
+    """The proportional set size of a process, in bytes."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
+
+
 class Watch:
     """The peak of a process's PSS over a block."""
 
     def __init__(self, process: int) -> None:
-        self._path = Path(f"/proc/{process}/smaps_rollup")
+        self._process = process
         self.peak = 0
         self.seconds = 0.0
 
     @property
     def now(self) -> int:
         """In bytes."""
-        line = next(line for line in self._path.read_text().splitlines() if line.startswith("Pss:"))
-        return int(line.split()[1]) * 1024
+        return pss(self._process)
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from leadglass.dicom.messages import Fragmenter
 from leadglass.dicom.pdu import AssociateAccept, ContextOutcome, ContextResult
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import RoleSelection, UserInformation
+from leadglass.errors import BadMessage
 from leadglass.net import tls
 from leadglass.net.failures import (
     Aborted,
@@ -29,7 +30,7 @@ from leadglass.net.failures import (
     describe,
 )
 from leadglass.net.limits import Limits
-from leadglass.net.requestor import ClientAssociation, ProtocolFactory, connect, tcp
+from leadglass.net.requestor import MAX_IDENTIFIER, ClientAssociation, ProtocolFactory, connect, tcp
 from tests import peers
 from tests.certificates import make_authority
 from tests.net.doors import CT, STUDY_FIND, STUDY_GET, VERIFICATION, Door, opened, run
@@ -161,6 +162,21 @@ def test_a_pdu_that_has_no_place_there() -> None:
 )
 def test_what_can_happen_after_the_association(answer: bytes, failure: Failure) -> None:
     assert outcome(says(ACCEPT, answer, then_stays=True), echo) == failure
+
+
+@pytest.mark.parametrize("broken", [(dimse.EchoResponse(1, 0), None), (dimse.FindResponse(1, 0xFF00), bytes(MAX_IDENTIFIER + 2))])
+def test_matches_before_a_broken_one_are_not_lost(broken: tuple[dimse.Command, bytes | None]) -> None:
+    """All of it comes at once; three matches with the same command set, each with a data set of its own."""
+    matches = [message(dimse.FindResponse(1, 0xFF00), text, context=5) for text in (b"one ", b"two ", b"four")]
+    found: list[bytes | None] = []
+
+    async def find(association: ClientAssociation) -> None:
+        async for batch in association.find_many(association.context(STUDY_FIND), b""):
+            found.extend(identifier for _, identifier in batch)
+
+    with contextlib.suppress(BadMessage):
+        outcome(says(ACCEPT, b"".join(matches) + message(*broken, context=5), then_stays=True), find)
+    assert found == [b"one ", b"two ", b"four"]
 
 
 def test_the_connection_lost_while_an_answer_is_owed() -> None:

@@ -5,6 +5,7 @@ import datetime as dt
 import json
 import stat
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from leadglass.survey.addresses import RefusedTarget, System, systems_of
 from leadglass.survey.briefing import Briefing
 from leadglass.survey.observations import Dimse
 from leadglass.survey.probes.dimse.probe import DimseProbe
+from leadglass.survey.probing import probe_here
 from leadglass.survey.run import run as survey_systems
 from leadglass.survey.run import survey
 from leadglass.survey.scope import ExposureLimit, Scope, load_scope, parse_scope, parse_targets
@@ -282,7 +284,7 @@ class Fails(DimseProbe):
 
 def test_a_fault_of_ours_is_said_and_costs_no_other_result() -> None:
     scope = scope_of({"host": "127.0.0.1"}, {"host": "127.0.0.2", "name": "b"})
-    results = asyncio.run(survey_systems(scope, now=dt.datetime.now(dt.UTC), probes=[Fails()]))
+    results = asyncio.run(survey_systems(scope, now=dt.datetime.now(dt.UTC), probing=partial(probe_here, probes=[Fails()])))
     assert [result.name for result in results.targets] == ["b"]
     assert [(each.name, "our own fault" in each.why) for each in results.refused] == [("a", True)]
     assert results.exit_code == 1

@@ -56,6 +56,7 @@ class Assembly:
         self._command = bytearray()
         self._awaiting_data = False
         self._allowance = 0
+        self._last_response: tuple[bytes, dimse.Decoded] | None = None
 
     def add(self, body: memoryview, events: list[MessageEvent]) -> None:
         """Take the body of a P-DATA-TF and append what became complete to `events`; all that it holds of a data set is one event."""
@@ -99,11 +100,21 @@ class Assembly:
             gathered, self._command = self._command, bytearray()
             command, has_data = dimse.decode(gathered)
         else:
-            command, has_data = dimse.decode(fragment)
+            command, has_data = self._decoded(fragment)
         events.append(MessageStarted(context, command, has_data))
         self._awaiting_data = has_data
         if not has_data:
             self._current = None
+
+    def _decoded(self, fragment: memoryview) -> dimse.Decoded:
+        """A command set in one fragment; a C-FIND of thousands of matches answers each by the same one."""
+        raw = bytes(fragment)
+        if self._last_response is not None and self._last_response[0] == raw:
+            return self._last_response[1]
+        decoded = dimse.decode(raw)
+        if dimse.is_response(decoded.command):
+            self._last_response = (raw, decoded)
+        return decoded
 
 
 class Fragmenter:

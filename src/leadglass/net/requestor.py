@@ -6,8 +6,8 @@ Who opens the connection is the caller's choice (`Dial`): the survey's dialer op
 import asyncio
 import errno
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from leadglass.dicom.association import Association
 from leadglass.dicom.contexts import Context
@@ -75,20 +75,33 @@ class ClientAssociation(Link):
 
         With a `message_id` (from `new_message_id`) it can be ended by `cancel`; then go on reading to the last response.
         """
+        async with aclosing(self.find_many(context, identifier, message_id=message_id)) as several:
+            async for responses in several:
+                for each in responses:
+                    yield each
+
+    async def find_many(
+        self, context: Context, identifier: bytes, *, message_id: int | None = None
+    ) -> AsyncGenerator[list[tuple[FindResponse, bytes | None]], None]:
+        """`find`, as many responses at once as have come whole: for whoever reads thousands of them."""
         request = FindRequest(message_id or self.new_message_id(), context.abstract_syntax)
         answers = self.expect(request.message_id)
         try:
             await self.send(context, request, identifier)
-            while True:
-                answer = await self.take(answers, "the answer to a C-FIND")
-                if not isinstance(answer.command, FindResponse):
-                    raise self.break_off(Misbehaved("a C-FIND was answered by another response"))
-                found = None if answer.data is None else await answer.data.read_all(MAX_IDENTIFIER)
-                yield answer.command, found
-                if kind_of(answer.command.status) is not StatusKind.PENDING:
-                    return
+            is_pending = True
+            while is_pending:
+                found = [await self._found(await self.take(answers, "the answer to a C-FIND"))]
+                # What would fail, or has to be waited for, comes by itself: what came before it is not lost with it.
+                while (is_pending := kind_of(found[-1][0].status) is StatusKind.PENDING) and _is_here(answers.next):
+                    found.append(await self._found(answers.get()))
+                yield found
         finally:
             self.forget(request.message_id)
+
+    async def _found(self, answer: Message) -> tuple[FindResponse, bytes | None]:
+        if not isinstance(answer.command, FindResponse):
+            raise self.break_off(Misbehaved("a C-FIND was answered by another response"))
+        return answer.command, None if answer.data is None else await answer.data.read_all(MAX_IDENTIFIER)
 
     async def get(self, context: Context, identifier: bytes, *, message_id: int | None = None) -> AsyncIterator[Message]:
         """C-GET; every message that it brings: C-STORE requests, to be answered by `respond`, and C-GET responses up to the last.
@@ -129,6 +142,13 @@ class ClientAssociation(Link):
             self.raise_failure()
             await self.wait(self.opened, "the answer to our A-RELEASE-RQ")
         await self.closed()
+
+
+def _is_here(answer: Message | None) -> bool:
+    """Whether a C-FIND response, and all of its identifier, can be taken without waiting."""
+    if answer is None or not isinstance(answer.command, FindResponse):
+        return False
+    return answer.data is None or (answer.data.is_whole and answer.data.received <= MAX_IDENTIFIER)
 
 
 @asynccontextmanager

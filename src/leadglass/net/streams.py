@@ -88,6 +88,8 @@ class DataSetStream(Waitable):
 
     async def read_all(self, limit: int) -> bytes:
         """The whole rest of the data set; BadMessage if it is longer than `limit` bytes."""
+        if self._ended and len(self._fragments) == 1 and len(self._fragments[0]) <= limit:
+            return self.take() or b""
         whole = bytearray()
         async for fragment in self:
             if len(whole) + len(fragment) > limit:
@@ -131,6 +133,11 @@ class Inbox(Waitable):
 
     def __bool__(self) -> bool:
         return bool(self._messages)
+
+    @property
+    def next(self) -> Message | None:
+        """The message that came first, left where it is."""
+        return self._messages[0] if self._messages else None
 
     def put(self, message: Message) -> None:
         """The driver's side: one more message."""

@@ -52,7 +52,7 @@ class Pace:
 
     async def turn(self, address: IpAddress) -> None:
         """Wait until a connection to `address` may begin."""
-        near = _neighbourhood(address)
+        near = neighbourhood(address)
         interval = self._interval / NEIGHBOURHOOD_SHARE * self._patience.get(near, 1.0)
         at = max(time.monotonic(), self._next_near[near])
         self._next_near[near] = at + interval
@@ -63,12 +63,18 @@ class Pace:
 
     def observe(self, address: IpAddress, latency: float) -> None:
         """Learn from how long a connection took, in seconds."""
-        near = _neighbourhood(address)
+        near = neighbourhood(address)
         first = self._first_latency.setdefault(near, max(latency, USUAL_LATENCY))
         self._patience[near] = min(MOST_PATIENCE, max(1.0, latency / first))
 
 
-def _neighbourhood(address: IpAddress) -> str:
+def neighbourhood(address: IpAddress) -> str:
+    """The /24 (IPv6: /64) of `address`: often one hospital's line.
+
+    >>> from ipaddress import ip_address
+    >>> neighbourhood(ip_address("10.20.0.9"))
+    '10.20.0.0/24'
+    """
     prefix = 24 if isinstance(address, IPv4Address) else 64
     return str(ip_network((address, prefix), strict=False))
 

@@ -24,12 +24,15 @@ class ExposureLevel(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(ExposureLevel).index(self)
+        return _RANKS[self]
 
     @property
     def is_open(self) -> bool:
         """Greenbone's meaning of an open archive: patient records are answered."""
         return self.rank >= ExposureLevel.RECORDS.rank
+
+
+_RANKS = {level: rank for rank, level in enumerate(ExposureLevel)}
 
 
 class Write(StrEnum):

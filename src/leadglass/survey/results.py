@@ -1,11 +1,12 @@
 """What a survey found, system by system, then by country and in all: `results.json`, from which every report is made."""
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
+
+import pydantic_core
 
 from leadglass.survey import products
 from leadglass.survey.addresses import RefusedTarget, System
@@ -206,7 +207,7 @@ def to_json(results: Results) -> bytes:
         "countries": [{"country": country} | dataclasses.asdict(each) for country, each in results.by_country().items()],
         "totals": dataclasses.asdict(results.totals),
     }
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    return pydantic_core.to_json(document, indent=1) + b"\n"
 
 
 def _target(result: Result) -> Json:

@@ -10,18 +10,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from leadglass.errors import ConfigurationError
-from leadglass.survey.addresses import RefusedTarget, System, resolve_by_system, systems_of
-from leadglass.survey.briefing import Briefing, Probe
-from leadglass.survey.dialer import ScopedDialer
-from leadglass.survey.observations import UNREACHED, Observation
+from leadglass.survey.addresses import RefusedTarget, resolve_by_system, systems_of
+from leadglass.survey.observations import UNREACHED
 from leadglass.survey.probes import PROBES
+from leadglass.survey.probing import Orders, Probing, Seen
 from leadglass.survey.report import write_reports
 from leadglass.survey.results import Result, Results, judge
 from leadglass.survey.scope import ExposureLimit, Scope, load_scope
-from leadglass.survey.tally import run_key
-
-AT_ONCE = 512
-"""Systems that are spoken to at the same time; each holds at most one connection."""
+from leadglass.survey.workers import probe_in_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,7 @@ def survey(
     level: ExposureLimit | None = None,
     dry_run: bool = False,
     progress: Report | None = None,
+    probing: Probing = probe_in_workers,
 ) -> Results:
     """Survey what the scope names and write the reports into `out` (0700).
 
@@ -57,7 +54,7 @@ def survey(
         return asyncio.run(_plan(scope, now))
     check_folder(out)
     ca_file = scope_path.parent / scope.limits.ca_file if scope.limits.ca_file else None
-    results = asyncio.run(run(scope, now=now, ca_file=ca_file, progress=progress))
+    results = asyncio.run(run(scope, now=now, ca_file=ca_file, progress=progress, probing=probing))
     write_reports(results, out)
     return results
 
@@ -74,81 +71,51 @@ async def run(
     now: dt.datetime,
     ca_file: Path | None = None,
     progress: Report | None = None,
-    probes: Sequence[Probe] = PROBES,
+    probing: Probing = probe_in_workers,
 ) -> Results:
     """Survey every system of `scope`; the caller has checked its authority.
 
-    A fault of ours at one system is reported with those that were refused, and the others are surveyed all the same.
+    A fault of ours at one system is reported with those that were refused, and the others are surveyed all the same. No patient's value
+    comes into this process, unless `probing` is `probe_here`.
     """
     began = time.monotonic()
     systems, refused = await systems_of(scope, resolve_by_system)
     limits = scope.limits
-    briefing = Briefing(
-        dialer=ScopedDialer(systems, per_second=limits.connections_per_second, timeout=limits.timeout_seconds),
+    orders = Orders(
+        per_second=limits.connections_per_second,
         timeout=limits.timeout_seconds,
         max_matches=limits.max_matches,
         run_id=secrets.token_hex(3),
         contact=scope.authority.contact,
-        key=run_key(),
         ca_file=ca_file,
     )
     found: dict[int, Result] = {}
-    silent = 0
+    opened = silent = 0
     refused_unasked = len(refused)
 
-    def take(index: int, doors: Sequence[Observation] | RefusedTarget) -> None:
-        nonlocal silent
+    def take(index: int, doors: Seen) -> None:
+        nonlocal opened, silent
         if isinstance(doors, RefusedTarget):
             refused.append(doors)
         elif systems[index].from_range and all(seen.ending in UNREACHED for seen in doors):
             silent += 1
         else:
             found[index] = judge(systems[index], doors)
+            opened += found[index].level.is_open
         if progress is not None:
-            opened = sum(result.level.is_open for result in found.values())
             progress(Progress(len(found) + silent + len(refused) - refused_unasked, len(systems), opened, time.monotonic() - began))
 
-    await _look_at_all(systems, briefing, probes, take)
+    await probing(systems, orders, take)
     return Results(
         scope=scope,
         started=now.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
-        run_id=briefing.run_id,
+        run_id=orders.run_id,
         targets=tuple(found[index] for index in sorted(found)),
         refused=tuple(refused),
         addresses_asked=len(systems),
         addresses_silent=silent,
     )
-
-
-async def _look_at_all(
-    systems: Sequence[System],
-    briefing: Briefing,
-    probes: Sequence[Probe],
-    take: Callable[[int, Sequence[Observation] | RefusedTarget], None],
-) -> None:
-    """Hand each system's doors to `take` as they become known, `AT_ONCE` systems at a time."""
-    waiting = iter(enumerate(systems))
-
-    async def work() -> None:
-        for index, system in waiting:
-            take(index, await _look_at(system, briefing, probes))
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(AT_ONCE, len(systems))):
-            group.create_task(work())
-
-
-async def _look_at(system: System, briefing: Briefing, probes: Sequence[Probe]) -> Sequence[Observation] | RefusedTarget:
-    doors: list[Observation] = []
-    for probe in probes:
-        for port in probe.ports(system):
-            try:
-                doors.append(await probe.run(system, port, briefing))
-            except Exception as fault:  # noqa: BLE001 - one archive that we fail at must not cost the result of all the others
-                why = f"not judged: our own fault at port {port} ({type(fault).__name__}); please report it"
-                return RefusedTarget(system.target.name, str(system.address), why)
-    return doors
 
 
 async def _plan(scope: Scope, now: dt.datetime) -> Results:

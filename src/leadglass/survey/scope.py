@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias
@@ -134,7 +135,7 @@ class Target(_Table):
             raise ValueError(f"{self.host} is more than {MAX_RANGE_ADDRESSES} addresses: name smaller ranges")
         return self
 
-    @property
+    @cached_property
     def network(self) -> IpNetwork | None:
         """The address or range; None where the host is a name."""
         try:

@@ -1,7 +1,8 @@
 """SARIF 2.1.0, so that the findings show where a CI shows those of other tools."""
 
-import json
 from typing import Any
+
+import pydantic_core
 
 from leadglass.survey.findings import Finding, Severity
 from leadglass.survey.results import METHOD, Result, Results
@@ -28,7 +29,7 @@ def render(results: Results) -> bytes:
             }
         ],
     }
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    return pydantic_core.to_json(document, indent=1) + b"\n"
 
 
 def _rule(finding: Finding) -> dict[str, Any]:

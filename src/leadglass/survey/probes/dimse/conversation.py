@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import socket
 import ssl
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -151,7 +152,8 @@ class Search:
         self._conversation = conversation
         self._context = context
         self._message_id = conversation.association.new_message_id()
-        self._responses = conversation.association.find(context, identifier, message_id=self._message_id)
+        self._responses = conversation.association.find_many(context, identifier, message_id=self._message_id)
+        self._here: deque[tuple[FindResponse, bytes | None]] = deque()
         self.answer: QueryAnswer | None = None
         """None while matches may still come."""
         self.status: int | None = None
@@ -159,21 +161,22 @@ class Search:
 
     async def next_match(self) -> bytes | None:
         """The identifier of the next match; None when there are no more, and `answer` then says why."""
-        if self.answer is not None:
-            return None
+        if not self._here and self.answer is None:
+            await self._wait()
+        return self._take(*self._here.popleft()) if self._here else None
+
+    async def _wait(self) -> None:
+        """Until the next match has come, and what came with it."""
         try:
-            async with asyncio.timeout(self._conversation.seconds):
-                response, identifier = await anext(self._responses)
-        except TimeoutError:
             # Bytes that trickle keep a connection alive for ever; a match has to come whole, in time.
+            async with asyncio.timeout(self._conversation.seconds):
+                self._here.extend(await anext(self._responses))
+        except TimeoutError:
             self._end(QueryAnswer.TIMEOUT)
         except AssociationFailed as failed:
             self._end(answer_of(failed.failure))
         except (BadInput, StopAsyncIteration):
             self._end(QueryAnswer.NONSENSE)
-        else:
-            return self._take(response, identifier)
-        return None
 
     def _take(self, response: FindResponse, identifier: bytes | None) -> bytes | None:
         if kind_of(response.status) is StatusKind.PENDING:

@@ -1,7 +1,7 @@
 """The few query identifiers that the survey sends, and what it reads of the answers (PS3.4 C.4.1, implicit VR little endian)."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from leadglass.vocabulary import Level
@@ -61,29 +61,24 @@ def decode(raw: bytes) -> Mapping[str, str]:
     Text is taken as latin-1: it is hashed, counted as present, or a UID, and never shown.
     """
     values: dict[str, str] = {}
-    for tag, value in _top_level(raw):
-        if keyword := _KEYWORDS.get(tag):
-            values[keyword] = value.decode("latin-1").strip(" \0")
-    return values
-
-
-def _top_level(raw: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     for _ in range(MAX_ELEMENTS):
         if at + _HEADER.size > len(raw):
-            return
+            break
         group, element, length = _HEADER.unpack_from(raw, at)
-        at += _HEADER.size
+        start = at + _HEADER.size
         if length == _UNDEFINED:
-            end = _after_sequence(raw, at, 0)
-            if end is None:
-                return
-            at = end
+            after = _after_sequence(raw, start, 0)
+            if after is None:
+                break
+            at = after
             continue
-        if at + length > len(raw):
-            return
-        yield group << 16 | element, raw[at : at + length]
-        at += length
+        at = start + length
+        if at > len(raw):
+            break
+        if keyword := _KEYWORDS.get(group << 16 | element):
+            values[keyword] = raw[start:at].strip(b" \0").decode("latin-1")
+    return values
 
 
 def _after_sequence(raw: bytes, at: int, depth: int) -> int | None:
