@@ -278,6 +278,30 @@ def test_a_link_in_the_place_of_a_pack_is_not_followed(tmp_path: Path) -> None:
     assert len(list(store.strangers())) == 1 + 1
 
 
+@pytest.mark.parametrize("left", [b"", bytes(64), packs.HEADER[:20], packs.HEADER[:20] + bytes(44)])
+def test_a_pack_whose_beginning_a_power_cut_took_is_begun_again(tmp_path: Path, left: bytes) -> None:
+    FolderBlobs.at(tmp_path).close()
+    pack_of(tmp_path).write_bytes(left)
+    store = FolderBlobs.at(tmp_path)
+    assert list(store.strangers()) == []
+    place = keep(store, b"kept")
+    store.close()
+    again = FolderBlobs.at(tmp_path)
+    assert (again.places_in(0), list(again.strangers())) == ([place], [])
+    again.close()
+
+
+def test_a_pack_that_begins_otherwise_stays_as_it_is(tmp_path: Path) -> None:
+    """That is no power cut: it is named, and nothing in it is written over."""
+    FolderBlobs.at(tmp_path).close()
+    pack_of(tmp_path).write_bytes(b"leadglass pack v9\n".ljust(64, b"\0"))
+    store = FolderBlobs.at(tmp_path)
+    assert len(list(store.strangers())) == 1
+    assert keep(store, b"kept").shard == 1
+    store.close()
+    assert pack_of(tmp_path).read_bytes().startswith(b"leadglass pack v9\n")
+
+
 def test_a_pack_with_a_gap_takes_nothing_more(tmp_path: Path) -> None:
     """A power cut may take the first of two records and leave the second: a later one would say that the gap was durable."""
     store = FolderBlobs.at(tmp_path)

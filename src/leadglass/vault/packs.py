@@ -54,10 +54,12 @@ class Pack:
         """Up to where the file has room, used or taken ahead."""
         self.is_broken = False
         """A flush failed, or what was refused could not be cut off: what it holds is unknown."""
+        if _was_not_begun(self._descriptor):
+            write_all_at(self._descriptor, HEADER, 0)
         # What a process left that was killed may be in memory only, and the next record says that it is durable.
         sync_file(self._descriptor)
         self.end, self.count = len(HEADER), 0
-        whole = True
+        whole = os.pread(self._descriptor, len(HEADER), 0) == HEADER
         for record in read_records(self._descriptor):
             whole = whole and record.at - HEAD_SIZE == self.end
             self.end, self.count = record.at + record.size, self.count + 1
@@ -216,6 +218,12 @@ def _next_marker(descriptor: int, at: int) -> int | None:
             return None
         at += len(data) - overlap
     return None
+
+
+def _was_not_begun(descriptor: int) -> bool:
+    """Whether a power cut left the name of a pack and at most a part of its header: nothing was added before that was durable."""
+    begun = os.pread(descriptor, len(HEADER), 0)
+    return begun != HEADER and HEADER.startswith(begun.rstrip(b"\0")) and _is_zero(descriptor, len(HEADER))
 
 
 def _is_zero(descriptor: int, at: int) -> bool:
