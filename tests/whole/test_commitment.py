@@ -145,7 +145,11 @@ def test_what_a_modality_sent_is_committed_on_the_same_association(serving: Arch
     assert objects(report, "ReferencedSOPSequence") == [(CT.SOPInstanceUID, None)]
     assert "FailedSOPSequence" not in report
     rows = [entry for entry in serving.trail() if entry["detail"].get("transaction") == request.TransactionUID]
-    assert [(row["kind"], row["action"], row["who"]) for row in rows] == [("intent", "store", "peer:STORER")]
+    said = [(row["kind"], row["action"], row["who"], row["detail"]["verb"]) for row in rows]
+    # Before it was answered, and before it was judged.
+    assert said == [("intent", "store", "peer:STORER", verb) for verb in ("storage-commitment-request", "storage-commitment")]
+    outcomes = {row["refers_to"]: row["outcome"] for row in serving.trail() if row["kind"] == "outcome"}
+    assert [outcomes[row["sequence"]] for row in rows] == ["done", "done"]
     assert list((serving.home / "commitments").iterdir()) == []
 
 

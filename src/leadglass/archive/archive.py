@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from leadglass.access.destinations import Destination
 from leadglass.access.identity import BearerToken, Credentials, Principal
 from leadglass.archive.administration import Administration, Parts
-from leadglass.archive.commitment import Promise, check
+from leadglass.archive.commitment import Promise, check, take_on
 from leadglass.archive.conflicts import Conflicts
 from leadglass.archive.fetch import Fetched, FetchedObject, Outgoing, outgoing_syntax
 from leadglass.archive.find import Found, Record
@@ -108,9 +108,8 @@ class Session:
         )
 
     def promise(self, request: CommitmentRequest) -> Promise:
-        """Take on a storage commitment, which is durable on return; raises `NotAllowed`, `TooMuchAtOnce` or `NoRoom`."""
-        self.require_store()
-        return self._parts.promises.make(request, self.caller.principal, self.caller.door, self.caller.address)
+        """Take on a storage commitment: in the trail first, and durable on return; raises `NotAllowed`, `TooMuchAtOnce` or `NoRoom`."""
+        return take_on(self._gate, self._parts.promises, request, (self.caller.principal, self.caller.door, self.caller.address))
 
     def require_store(self) -> None:
         """Raise `NotAllowed`, with the denial in the trail, for a caller who may store nothing; asked before his data are read."""

@@ -198,12 +198,27 @@ class Promises:
                 self._outbox.remove(promise.name)
 
 
+def take_on(gate: Gate, promises: Promises, request: CommitmentRequest, who: tuple[Principal, Door, str]) -> Promise:
+    """Keep what was asked for, once the trail says by whom; NotAllowed, TooMuchAtOnce, NoRoom, StorageFailed."""
+    with gate.admit_commitment(*who, detail=_described(request, "storage-commitment-request")) as grant:
+        promise = promises.make(request, *who)
+        try:
+            grant.settle(Outcome.DONE)
+        except BaseException:
+            promises.end(promise)
+            raise
+        return promise
+
+
+def _described(request: CommitmentRequest, verb: str) -> dict[str, str | int]:
+    return {"verb": verb, "transaction": request.transaction, "asked": len(request.references)}
+
+
 def check(gate: Gate, vault: Vault, receipts: Receipts, promise: Promise) -> CommitmentReport:
     """Read every object back and say which are kept; NotAllowed if who asked may not any more."""
     request = promise.request
-    detail: dict[str, str | int] = {"verb": "storage-commitment", "transaction": request.transaction, "asked": len(request.references)}
-    grant = gate.admit_commitment(promise.principal, promise.door, promise.address, detail=detail)
-    with grant:
+    detail = _described(request, "storage-commitment")
+    with gate.admit_commitment(promise.principal, promise.door, promise.address, detail=detail) as grant:
         judge = _Judge(grant, vault, receipts)
         committed: list[Reference] = []
         failed: list[tuple[Reference, int]] = []
