@@ -1,6 +1,6 @@
 """What a probe may bring home: counts, enums, booleans, and numbers; there is no field in which a patient's text could sit.
 
-`tests/survey/test_observations.py` walks these types and fails on anything else, `str` included.
+`tests/survey/test_survey_observations.py` walks these types and fails on anything else, `str` included.
 """
 
 from dataclasses import dataclass
@@ -132,6 +132,49 @@ class Service(StrEnum):
     STORAGE = "storage"
 
 
+class AskedClass(StrEnum):
+    """The SOP classes that are proposed, one presentation context each."""
+
+    VERIFICATION = "verification"
+    STUDY_ROOT_FIND = "study-root-find"
+    PATIENT_ROOT_FIND = "patient-root-find"
+    STUDY_ROOT_GET = "study-root-get"
+    STUDY_ROOT_MOVE = "study-root-move"
+    WORKLIST_FIND = "worklist-find"
+    CT_STORAGE = "ct-image-storage"
+    MR_STORAGE = "mr-image-storage"
+    SECONDARY_CAPTURE_STORAGE = "secondary-capture-image-storage"
+
+
+class ContextAnswer(StrEnum):
+    """What became of a proposed context (PS3.8 table 9-18); two more for answers that the standard does not have."""
+
+    ACCEPTED = "accepted"
+    USER_REJECTION = "user-rejection"
+    NO_REASON = "no-reason-given"
+    CLASS_NOT_SUPPORTED = "abstract-syntax-not-supported"
+    SYNTAXES_NOT_SUPPORTED = "transfer-syntaxes-not-supported"
+    NOT_ANSWERED = "not-answered"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class AskedContext:
+    """One proposed presentation context and its answer."""
+
+    asked: AskedClass
+    answer: ContextAnswer
+
+
+class CountedBy(StrEnum):
+    """How records were counted."""
+
+    COUNT_ENDPOINT = "count-endpoint"
+    """The product said how many; no patient's row was sent."""
+    QUERY = "streamed-query"
+    PAGES = "pages"
+
+
 class QueryAnswer(StrEnum):
     """What a query came to."""
 
@@ -240,12 +283,19 @@ class Dimse:
     """True where only the scope's `called_aet` was let in, not an invented title."""
     accepted: tuple[Service, ...] = ()
     refused: tuple[Service, ...] = ()
+    contexts: tuple[AskedContext, ...] = ()
     echo: bool | None = None
     query: QueryAnswer | None = None
     query_status: int | None = None
     retrieve: QueryAnswer | None = None
     records: RecordCounts | None = None
+    counted_by: CountedBy | None = None
+    """`count-endpoint` without `records`: the product's own interface had already counted, so this door was not asked."""
     fields: tuple[Field, ...] = ()
+    store_status: int | None = None
+    """Of the one synthetic object that `write_probe` offers."""
+    synthetic_object: int | None = None
+    """The last component of its SOP Instance UID, `2.25.` before it, where it was accepted: so that it can be found and deleted."""
     fingerprint: int | None = None
     """Row of `data/fingerprints.csv`."""
     toolkit_version: VersionNumber | None = None
@@ -260,6 +310,8 @@ class WebProduct(StrEnum):
     DICOOGLE = "Dicoogle"
     OHIF = "OHIF"
     MEDDREAM = "MedDream"
+    OVIYAM = "Oviyam"
+    WEASIS = "Weasis PACS connector"
 
 
 class WebApi(StrEnum):
@@ -267,6 +319,7 @@ class WebApi(StrEnum):
 
     QIDO = "qido-rs"
     ORTHANC_REST = "orthanc-rest"
+    DICOOGLE_SEARCH = "dicoogle-search"
 
 
 class Viewer(StrEnum):
@@ -277,6 +330,16 @@ class Viewer(StrEnum):
     DCM4CHEE_UI = "dcm4chee-arc UI"
     OHIF = "OHIF"
     STONE = "Stone Web viewer"
+    OVIYAM = "Oviyam"
+    WEASIS = "Weasis PACS connector"
+
+
+class DefaultAccount(StrEnum):
+    """What became of the documented account of a recognised product, tried once."""
+
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    NO_ANSWER = "no-answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,11 +359,24 @@ class Web:
     viewers: tuple[Viewer, ...] = ()
     """Pages without sign-in; an open viewer only where an API of the same system is open too."""
     catch_all: bool = False
+    """Any path gets a page: none of them is taken for an interface."""
     directory_listing: bool = False
+    listed_images: int = 0
+    """Names in the listings seen that end like a DICOM file's."""
+    any_origin: bool = False
+    """A web page of any origin may read the answers of an interface."""
     any_origin_with_credentials: bool = False
+    """And with the sign-in of the person who looks at it."""
+    config_names_service: bool = False
+    """A viewer's configuration names its DICOMweb service to anyone."""
+    config_holds_credentials: bool = False
+    metadata: bool = False
+    """WADO-RS hands out an image's metadata: names and dates, without a pixel."""
+    default_account: DefaultAccount | None = None
     redirect_refused: bool = False
     """It sent us to a place that the scope does not name; we did not go."""
     records: RecordCounts | None = None
+    counted_by: CountedBy | None = None
     fields: tuple[Field, ...] = ()
     tls: Tls | None = None
 
