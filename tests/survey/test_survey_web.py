@@ -235,7 +235,7 @@ def test_a_list_of_images_is_counted_and_one_of_them_begun(tmp_path: Path) -> No
     site = Site(
         {
             "/": listed("<a href='notes.txt'>"),
-            "/images/": listed('<a href="a.dcm">a</a><a href="b.DCM">b</a>'),
+            "/images/": listed('<a href="//elsewhere/x.dcm"></a><a href="a.dcm">a</a><a href="b.DCM">b</a>'),
             "/images/a.dcm": ("x", image),
         }
     )

@@ -222,6 +222,13 @@ RULES: Sequence[Rule] = (
         _has_tls(lambda tls: bool(tls.old_versions)),
     ),
     Rule(
+        "tls-no-protection",
+        Severity.HIGH,
+        "TLS without encryption, without the server's proof of itself, or of export grade is accepted",
+        "Take the NULL, anonymous and export suites out: what is sent over them can be read or changed on the way.",
+        _has_tls(lambda tls: any(each.leaves_nothing for each in tls.weaknesses)),
+    ),
+    Rule(
         "tls-weak-suites",
         Severity.MEDIUM,
         "Cipher suites without forward secrecy or authenticated encryption are accepted",

@@ -221,6 +221,27 @@ class TlsVersion(StrEnum):
     TLS_1_2 = "TLSv1.2"
     TLS_1_3 = "TLSv1.3"
 
+    @property
+    def rank(self) -> int:
+        return list(TlsVersion).index(self)
+
+
+class SuiteWeakness(StrEnum):
+    """What PS3.15 B.12 (BCP 195) does not allow of a cipher suite, the worst first."""
+
+    NO_ENCRYPTION = "no-encryption"
+    NO_AUTHENTICATION = "no-authentication"
+    EXPORT = "export-grade"
+    RC4 = "rc4"
+    SHORT_BLOCKS = "des-or-3des"
+    NO_FORWARD_SECRECY = "no-forward-secrecy"
+    NO_AUTHENTICATED_ENCRYPTION = "no-authenticated-encryption"
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether anyone on the way can read along or stand in for the server."""
+        return self in {SuiteWeakness.NO_ENCRYPTION, SuiteWeakness.NO_AUTHENTICATION, SuiteWeakness.EXPORT}
+
 
 class ClientCertificate(StrEnum):
     """Whether a server lets nobody in without one."""
@@ -253,7 +274,7 @@ class Certificate:
     trusted: bool | None
     """By the scope's `ca_file`; None where the scope names none."""
     name_matches: bool | None
-    """Judged only together with `trusted`."""
+    """Judged together with `trusted`, else against the target's own name; None for an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,11 +282,14 @@ class Tls:
     """A TLS door against PS3.15 B.12 (BCP 195: TLS 1.2 or later, forward secrecy, AEAD)."""
 
     version: TlsVersion | None
-    """What was agreed on with everything offered; None where no handshake came to an end."""
+    """What was agreed on with everything offered; where a certificate of ours was wanted, what the server chose; else None."""
     old_versions: tuple[TlsVersion, ...]
+    """Each before TLS 1.2 that it takes."""
     weak_suites: bool
     client_certificate: ClientCertificate
     certificate: Certificate | None
+    weaknesses: tuple[SuiteWeakness, ...] = ()
+    """Of the suites that it takes up to TLS 1.2; `weak_suites` where there is any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,12 @@ def fingerprints() -> Sequence[Fingerprint]:
 
 
 @functools.cache
+def published_keys() -> frozenset[str]:
+    """SHA-256 of the public keys (SubjectPublicKeyInfo, hexadecimal) whose private halves anybody can download, under any certificate."""
+    return frozenset(row["sha256"] for row in _rows("published_keys.csv"))
+
+
+@functools.cache
 def advisories() -> Sequence[Advisory]:
     """The packaged table."""
     return tuple(

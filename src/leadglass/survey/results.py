@@ -14,7 +14,7 @@ from leadglass.survey.findings import Finding, Software, findings_of, open_viewe
 from leadglass.survey.observations import Dimse, ExposureLevel, Field, Observation, RecordCounts, Transport, Web, WebProduct, Write
 from leadglass.survey.scope import Scope
 
-METHOD = "1"
+METHOD = "2"
 """Changes whenever the same archive could be judged differently, so that a better detector is not read as growth."""
 
 Json: TypeAlias = Mapping[str, Any]

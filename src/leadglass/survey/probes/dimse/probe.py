@@ -127,8 +127,8 @@ def _not_associated(line: Line, answer: NoAssociation) -> Dimse:
     if answer.spoke_dicom:
         return replace(found, write=Write.REFUSED, transport=Transport.TLS if line.tls else Transport.PLAIN)
     if line.tls:
-        # A TLS 1.3 server may show only now that it wanted a certificate of ours.
-        wanted = answer.ending is Ending.TLS_FAILED
+        # A TLS 1.3 server may show only now that it wanted a certificate of ours; one that agreed on nothing with us shows nothing by it.
+        wanted = answer.ending is Ending.TLS_FAILED and line.tls.version is not None
         return replace(
             found, write=Write.REFUSED if wanted else Write.NOT_TRIED, transport=Transport.MUTUAL_TLS if wanted else Transport.TLS
         )
