@@ -261,7 +261,7 @@ def test_each_weakness_of_the_suites_is_told(
 
 
 def old_server(version: TlsVersion, suite: int, certificate: bytes) -> Talk:
-    """A server of 2005: it answers a greeting that offers its one version or a later one, and its one suite; by hand, as no library would."""
+    """A server of 2005: it answers a greeting that offers its one version or a later one, and its one suite; by hand."""
 
     def talk(link: socket.socket) -> None:
         hello = link.recv(4096)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from leadglass.survey import products
+from leadglass.survey.advisories import possible_advisories
 from leadglass.survey.observations import (
     Certificate,
     DefaultAccount,
@@ -319,7 +319,7 @@ def _open_viewers(doors: Doors, software: Software) -> Iterator[Finding]:
 def _advisories(doors: Doors, software: Software) -> Iterator[Finding]:
     ports = tuple(seen.port for seen in doors if seen.level is not ExposureLevel.CLOSED)
     for name, version in ((software.name, software.version), (software.toolkit, software.toolkit_version)):
-        possible = products.possible_advisories(name, version)
+        possible = possible_advisories(name, version)
         if possible:
             ids = ", ".join(" ".join(part for part in (each.advisory, f"({each.ids})") if part) for each in possible)
             shown = ".".join(str(part) for part in version or ())
