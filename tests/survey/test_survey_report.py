@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leadglass.survey import products
 from leadglass.survey.addresses import RefusedTarget
 from leadglass.survey.findings import RULES, Severity, Software, findings_of
 from leadglass.survey.observations import (
@@ -33,8 +34,10 @@ from leadglass.survey.observations import (
     Viewer,
     Web,
     WebApi,
+    WebProduct,
     Write,
 )
+from leadglass.survey.remedies import SETTINGS
 from leadglass.survey.report import first, html, sarif, tables, text, worldmap, write_reports
 from leadglass.survey.results import Result, Results, sums, to_json, without_addresses
 from leadglass.survey.scope import Scope, parse_scope
@@ -459,6 +462,19 @@ def test_a_remedy_names_the_setting_of_the_product() -> None:
     (finding, *_) = findings_of((closed(level=ExposureLevel.RECORDS),), Software(name="Orthanc"))
     assert "DicomAlwaysAllowFind" in finding.remedy
     assert finding.severity is Severity.CRITICAL
+
+
+def test_every_setting_is_for_a_finding_and_a_product_that_there_are() -> None:
+    software = {name for row in products.fingerprints() for name in (row.product, row.toolkit)} | set(WebProduct)
+    assert SETTINGS.keys() <= {rule.id for rule in RULES} | {"viewer-open"}
+    assert {name for settings in SETTINGS.values() for name in settings} <= software
+
+
+@pytest.mark.parametrize("name", ["images-open", "records-open", "store-offered", "strangers-associate", "dicom-unencrypted"])
+@pytest.mark.parametrize("software", ["Orthanc", "dcm4chee-arc", "DCMTK", "pynetdicom"])
+def test_what_is_open_has_the_setting_that_closes_it(name: str, software: str) -> None:
+    (finding,) = [each for each in findings_of((FINDINGS[name],), Software(name=software)) if each.id == name]
+    assert finding.remedy.startswith(SETTINGS[name][software])
 
 
 def test_advisories_say_possibly() -> None:

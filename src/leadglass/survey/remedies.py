@@ -23,10 +23,10 @@ _ORTHANC_TLS = (
     'In orthanc.json: "DicomTlsEnabled": true with "DicomTlsCertificate", "DicomTlsPrivateKey", "DicomTlsTrustedCertificates" and '
     '"DicomTlsRemoteCertificateRequired": true.'
 )
-_ORTHANC_WEB_TLS = (
-    'In orthanc.json: "SslMinimumProtocolVersion": 4 (TLS 1.2) and "SslCiphersAccepted" of ECDHE suites with GCM alone; '
-    "or put nginx before it "
-    "with ssl_protocols TLSv1.2 TLSv1.3."
+_ORTHANC_SUITES = (
+    'DICOM, Orthanc 1.12.4 and later: "DicomTlsMinimumProtocolVersion": 4 (TLS 1.2), "DicomTlsCiphersAccepted" of ECDHE suites with GCM '
+    "alone; before, it takes TLS 1.1 and AES128-SHA whatever is set: update it. HTTPS: "
+    '"SslMinimumProtocolVersion": 4 and "SslCiphersAccepted" likewise, or nginx before it with ssl_protocols TLSv1.2 TLSv1.3.'
 )
 _DCM4CHEE_QUERY = (
     "In the archive's device configuration (LDAP): list the stations under dcmAcceptedCallingAETitle of every network AE; use the secured "
@@ -83,7 +83,7 @@ _STORE: Mapping[str, str] = {
     "Dicoogle": _DICOOGLE_QUERY,
     "pynetdicom": _PYNETDICOM_QUERY,
 }
-_SUITES: Mapping[str, str] = {"Orthanc": _ORTHANC_WEB_TLS, "dcm4chee-arc": _DCM4CHEE_TLS, "dcm4che": _DCM4CHEE_TLS}
+_SUITES: Mapping[str, str] = {"Orthanc": _ORTHANC_SUITES, "dcm4chee-arc": _DCM4CHEE_TLS, "dcm4che": _DCM4CHEE_TLS}
 
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "images-open": _QUERY,
