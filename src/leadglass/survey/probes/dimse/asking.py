@@ -7,7 +7,8 @@ from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_END
 from leadglass.dicom.pdu import AssociateAccept, AssociateRequest, ContextOutcome
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import RoleSelection
-from leadglass.survey.observations import AskedClass, AskedContext, ContextAnswer, Service
+from leadglass.survey.negotiated import AskedClass, AskedContext, ContextAnswer
+from leadglass.survey.observations import Service
 
 ANY_CALLED_AET = "ANY-SCP"
 """What a stranger calls an archive whose title he does not know."""
