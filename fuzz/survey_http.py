@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from leadglass.survey.addresses import IpAddress, System
 from leadglass.survey.dialer import NoConnection
-from leadglass.survey.probes.web import viewers
+from leadglass.survey.probes.web import listings, ohif, viewers
 from leadglass.survey.scope import ExposureLimit, Target
 from leadglass.survey.webclient import Page, WebClient
 
@@ -41,7 +41,9 @@ async def _ask(data: bytes) -> None:
         page = await client.get("/", most=4096)
     if isinstance(page, Page):
         assert len(page.body) <= 4096
-        viewers.is_directory_listing(page)
+        listings.is_listing(page)
+        assert len(listings.image_links(page)) <= 4096
+        ohif.read(page.body)
         viewers.product_of(page)
 
 

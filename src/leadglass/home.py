@@ -1,4 +1,4 @@
-"""HOME: where everything of one archive lies, and the lock that says which process owns it."""
+"""HOME: where everything of one archive lies, and the lock that says which process owns it; and where a user's own files go."""
 
 import fcntl
 import os
@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadglass.errors import ConfigurationError, HomeInUse, Refused
+
+
+def user_data_folder() -> Path:
+    """Our part of the user's data folder, by the XDG base directory specification; not made here."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "leadglass"
 
 
 @dataclass(frozen=True)

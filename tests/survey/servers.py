@@ -50,7 +50,7 @@ def talking(talk: Talk, host: str = "127.0.0.1") -> Iterator[Listener]:
 
 
 class Asked(http.server.BaseHTTPRequestHandler):
-    """One GET, to be answered by `answer` or by hand."""
+    """One request, to be answered by `answer` or by hand."""
 
     protocol_version = "HTTP/1.1"
 
@@ -67,7 +67,7 @@ class Asked(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def answering(answer: Answer, host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None) -> Iterator[Listener]:
-    """A web server that gives every GET to `answer`."""
+    """A web server that gives every request to `answer`."""
 
     class Handler(Asked):
         def do_GET(self) -> None:
@@ -75,6 +75,9 @@ def answering(answer: Answer, host: str = "127.0.0.1", *, tls: ssl.SSLContext | 
             listener.agents.add(self.headers.get("User-Agent", ""))
             with contextlib.suppress(OSError):
                 answer(self)
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
     class Server(http.server.ThreadingHTTPServer):
         daemon_threads = True

@@ -7,8 +7,10 @@ from enum import Enum, StrEnum
 
 import pytest
 
-from leadglass.survey import observations
+from leadglass.survey import negotiated, observations
 from leadglass.survey.observations import Dimse, ExposureLevel, Rejection, RejectionMeaning, Web
+
+EVERY_NAME = [*vars(observations).values(), *vars(negotiated).values()]
 
 
 def holders_of_text(kind: object, where: str) -> list[str]:
@@ -40,13 +42,13 @@ def test_the_walk_finds_a_place_for_text() -> None:
 
 
 def test_observations_are_frozen_and_have_no_dictionary() -> None:
-    kinds = [each for each in vars(observations).values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    kinds = [each for each in EVERY_NAME if isinstance(each, type) and dataclasses.is_dataclass(each)]
     assert len(kinds) >= 6
     assert all(getattr(each, "__dataclass_params__").frozen and "__slots__" in vars(each) for each in kinds)  # noqa: B009 - not in the stubs
 
 
 def test_no_word_of_ours_takes_a_value_from_outside() -> None:
-    for kind in vars(observations).values():
+    for kind in EVERY_NAME:
         if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum:
             with pytest.raises(ValueError, match="is not a valid"):
                 kind("Doe^John")

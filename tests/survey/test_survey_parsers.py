@@ -11,7 +11,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
-from leadglass.survey import dicomjson, products
+from leadglass.survey import advisories, dicomjson, products
 from leadglass.survey.observations import Field
 from leadglass.survey.probes.dimse import identifier
 from leadglass.survey.tally import Tally, run_key
@@ -184,7 +184,7 @@ def test_every_row_has_its_provenance() -> None:
         assert row.evidence
         assert row.confidence in {"source", "observed", "medium", "unverified"}
         assert row.product or row.toolkit
-    assert all(each.ids and (each.below or each.through) for each in products.advisories())
+    assert all(each.ids and (each.below or each.through) for each in advisories.advisories())
 
 
 @pytest.mark.parametrize(
@@ -199,4 +199,4 @@ def test_every_row_has_its_provenance() -> None:
     ],
 )
 def test_advisories_are_matched_by_range(product: str, version: tuple[int, ...] | None, count: int) -> None:
-    assert len(products.possible_advisories(product, version)) == count
+    assert len(advisories.possible_advisories(product, version)) == count

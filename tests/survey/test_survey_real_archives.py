@@ -9,6 +9,7 @@ import pytest
 
 from leadglass.survey.observations import (
     ClientCertificate,
+    CountedBy,
     Dimse,
     ExposureLevel,
     Field,
@@ -60,7 +61,12 @@ def test_orthanc_opened_gives_everything_and_is_counted_exactly(tmp_path: Path) 
         result = run_one(tmp_path, target(archive))
         counted_by_itself = archive.statistics()
     assert (result.level, result.write, result.transport) == (ExposureLevel.IMAGES, Write.OFFERED, Transport.PLAIN)
-    assert result.records == truth() == dimse_of(result).records == web_of(result).records
+    # Orthanc counts for us: no study is streamed, neither page by page nor over DIMSE.
+    assert result.records == truth() == web_of(result).records
+    assert (web_of(result).counted_by, dimse_of(result).counted_by) == (CountedBy.COUNT_ENDPOINT, CountedBy.COUNT_ENDPOINT)
+    assert dimse_of(result).records is None
+    assert dimse_of(result).fields
+    assert web_of(result).metadata
     assert result.records.instances == counted_by_itself["CountInstances"]
     assert (result.software.name, result.software.toolkit, result.software.version) == ("Orthanc", "DCMTK", (1, 10, 1))
     assert {Field.PATIENT_NAME, Field.PATIENT_ID, Field.STUDY_DATE} <= set(result.fields)

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leadglass.survey import products
 from leadglass.survey.addresses import RefusedTarget
 from leadglass.survey.findings import RULES, Severity, Software, findings_of
 from leadglass.survey.observations import (
     Certificate,
     ClientCertificate,
+    DefaultAccount,
     Dimse,
     Ending,
     ExposureLevel,
@@ -25,14 +27,17 @@ from leadglass.survey.observations import (
     KeyKind,
     Protocol,
     RecordCounts,
+    SuiteWeakness,
     Tls,
     TlsVersion,
     Transport,
     Viewer,
     Web,
     WebApi,
+    WebProduct,
     Write,
 )
+from leadglass.survey.remedies import SETTINGS
 from leadglass.survey.report import first, html, sarif, tables, text, worldmap, write_reports
 from leadglass.survey.results import Result, Results, sums, to_json, without_addresses
 from leadglass.survey.scope import Scope, parse_scope
@@ -413,9 +418,16 @@ FINDINGS: dict[str, Dimse | Web] = {
     "store-offered": closed(write=Write.OFFERED),
     "directory-listing": page(directory_listing=True),
     "any-origin": page(any_origin_with_credentials=True),
+    "any-origin-open": page(any_origin=True, open_apis=(WebApi.QIDO,)),
+    "default-account": page(default_account=DefaultAccount.ACCEPTED),
+    "viewer-credentials": page(config_holds_credentials=True),
+    "viewer-configuration": page(config_names_service=True),
+    "images-listed": page(listed_images=3),
+    "store-accepted": closed(write=Write.ACCEPTED),
     "dicom-unencrypted": closed(level=ExposureLevel.ASSOCIATION, transport=Transport.PLAIN),
     "web-unencrypted": page(transport=Transport.PLAIN),
     "tls-old-version": closed(tls=tls(old_versions=(TlsVersion.TLS_1_0,))),
+    "tls-no-protection": closed(tls=tls(weaknesses=(SuiteWeakness.NO_ENCRYPTION,))),
     "tls-weak-suites": closed(tls=tls(weak_suites=True)),
     "certificate-expired": closed(tls=tls(certificate=certificate(days_left=-1))),
     "certificate-untrusted": closed(tls=tls(certificate=certificate(trusted=False))),
@@ -450,6 +462,19 @@ def test_a_remedy_names_the_setting_of_the_product() -> None:
     (finding, *_) = findings_of((closed(level=ExposureLevel.RECORDS),), Software(name="Orthanc"))
     assert "DicomAlwaysAllowFind" in finding.remedy
     assert finding.severity is Severity.CRITICAL
+
+
+def test_every_setting_is_for_a_finding_and_a_product_that_there_are() -> None:
+    software = {name for row in products.fingerprints() for name in (row.product, row.toolkit)} | set(WebProduct)
+    assert SETTINGS.keys() <= {rule.id for rule in RULES} | {"viewer-open"}
+    assert {name for settings in SETTINGS.values() for name in settings} <= software
+
+
+@pytest.mark.parametrize("name", ["images-open", "records-open", "store-offered", "strangers-associate", "dicom-unencrypted"])
+@pytest.mark.parametrize("software", ["Orthanc", "dcm4chee-arc", "DCMTK", "pynetdicom"])
+def test_what_is_open_has_the_setting_that_closes_it(name: str, software: str) -> None:
+    (finding,) = [each for each in findings_of((FINDINGS[name],), Software(name=software)) if each.id == name]
+    assert finding.remedy.startswith(SETTINGS[name][software])
 
 
 def test_advisories_say_possibly() -> None:

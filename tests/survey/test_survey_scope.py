@@ -100,8 +100,6 @@ def test_a_target_that_makes_no_sense_is_refused(target: dict[str, object]) -> N
         {"level": "everything"},
         {"connections_per_second": 0},
         {"timeout_seconds": 0},
-        {"write_probe": True},
-        {"default_accounts": True},
         {"opt_out": ["x"]},
     ],
 )

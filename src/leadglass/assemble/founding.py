@@ -15,12 +15,11 @@ from leadglass.access.identity import LocalUser
 from leadglass.access.policy import DEFAULT_POLICY, parse_policy
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
-from leadglass.assemble import rootkeys
 from leadglass.assemble.opening import origin, settings_of
 from leadglass.config import parse_settings
 from leadglass.durable import replace_file, sync_folder
 from leadglass.errors import KeyUnavailable, Refused
-from leadglass.home import Home
+from leadglass.home import Home, user_data_folder
 from leadglass.seal.keytable import decode_versions_by_recovery
 from leadglass.seal.rootkey import RecoveryKey, RootKey, write_root_key
 from leadglass.trail.log import TrailLog
@@ -102,7 +101,7 @@ def _root_key_path(founding: Founding) -> Path:
                 "the root key may not lie in HOME, where a thief of HOME finds it; name another place, or say --unsafe-key-beside-data"
             )
         return path
-    return rootkeys.default_folder() / f"{founding.home.path.name}-{secrets.token_hex(4)}.root.key"
+    return user_data_folder() / f"{founding.home.path.name}-{secrets.token_hex(4)}.root.key"
 
 
 def _toml(text: str) -> str:

@@ -13,11 +13,6 @@ ENVIRONMENT = "LEADGLASS_ROOT_KEY"
 """Names the root key file and wins over leadglass.toml: for systemd credentials and other unattended unlocks."""
 
 
-def default_folder() -> Path:
-    """The user's data folder, by the XDG base directory specification."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "leadglass"
-
-
 def read(settings: Settings) -> RootKey:
     """The root key of the archive with these settings; raises `KeyUnavailable` that says where it was looked for."""
     named = os.environ.get(ENVIRONMENT) or settings.keys.root_key

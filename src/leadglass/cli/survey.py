@@ -4,17 +4,35 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from leadglass.cli.access import JsonOption
+from leadglass.cli.advisories import advisories
 from leadglass.cli.output import console, progress_bar, say
 from leadglass.survey.scope import ExposureLimit
+
+RUN = "run"
+
+
+class _ScopeFirst(TyperGroup):
+    """`survey SCOPE.toml` is `survey run SCOPE.toml`: a word that is no command of the group is a scope."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override] # typer's own context
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = [RUN, *args]
+        return super().parse_args(ctx, args)
+
+
+group = typer.Typer(cls=_ScopeFirst, no_args_is_help=True, rich_markup_mode=None)
+group.add_typer(advisories, name="advisories")
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    app.command("survey")(survey)
+    app.add_typer(group, name="survey", help="Measure exposure: `survey SCOPE.toml --out DIR`; which advisories it knows.")
 
 
+@group.command(RUN)
 def survey(
     scope: Annotated[
         Path, typer.Argument(metavar="SCOPE.toml", help="The written authorisation: targets, authority, limits.", exists=True)

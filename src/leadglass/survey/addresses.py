@@ -38,6 +38,12 @@ class System:
         return self.target.dimse_ports + self.target.web_ports
 
     @property
+    def may_be_touched(self) -> bool:
+        """Whether `write_probe` and `default_accounts` hold: not at `connect`, nor at a public address where counting is not allowed."""
+        needed = ExposureLimit.QUERY if is_private(self.address) else ExposureLimit.COUNT
+        return self.level.reaches(needed)
+
+    @property
     def server_name(self) -> str:
         """The name that the operator knows it by; the address where there is none."""
         return str(self.address) if self.target.network is not None else self.target.host

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from leadglass.survey.addresses import System
 from leadglass.survey.dialer import Dialer
-from leadglass.survey.observations import Observation
+from leadglass.survey.observations import Observation, RecordCounts, WebProduct
+from leadglass.survey.scope import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,12 @@ class Briefing:
     key: bytes = field(repr=False)
     """Of this run; identifiers are hashed under it while they are counted."""
     ca_file: Path | None = None
+    write_probe: bool = False
+    """Offer one marked synthetic object to be stored."""
+    default_accounts: bool = False
+    """Try the one documented account of a recognised product."""
+    counted: "Counted | None" = None
+    """Of this system, by the count endpoint of a door that was asked before."""
 
     @property
     def calling_aet(self) -> str:
@@ -40,6 +47,14 @@ class Briefing:
         return 60 * self.timeout
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A product's own count of its records: asking for every one of them again would only move patients' rows."""
+
+    product: WebProduct
+    records: RecordCounts
+
+
 class Probe(Protocol):
     """One way of asking a system what a stranger gets from it."""
 
@@ -50,7 +65,7 @@ class Probe(Protocol):
         """The ports of `system` that this probe speaks to."""
         ...
 
-    def plan(self, system: System) -> Sequence[str]:
+    def plan(self, system: System, limits: Limits) -> Sequence[str]:
         """What `run` would send to each of these ports, in words, for `--dry-run`."""
         ...
 

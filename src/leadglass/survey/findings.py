@@ -3,14 +3,15 @@
 A port that rejects strangers is no finding; an association is not exposure, but a caller who is let in unknown is a (low) finding.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from leadglass.survey import products
+from leadglass.survey.advisories import possible_advisories
 from leadglass.survey.observations import (
     Certificate,
+    DefaultAccount,
     Dimse,
     ExposureLevel,
     KeyKind,
@@ -23,6 +24,7 @@ from leadglass.survey.observations import (
     WebApi,
     Write,
 )
+from leadglass.survey.remedies import setting
 
 EXPIRES_SOON_DAYS = 14
 SHORTEST_RSA = 2048
@@ -63,6 +65,8 @@ class Software:
     version: VersionNumber | None = None
     toolkit_version: VersionNumber | None = None
     confidence: str = ""
+    evidence: str = ""
+    """How it was told: words of ours or of the packaged table, never the device's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,6 @@ class Rule:
     title: str
     remedy: str
     holds: Callable[[Observation], bool]
-    by_product: Mapping[str, str]
-    """The exact setting of a product, where it is known."""
 
 
 def _is_dimse(check: Callable[[Dimse], bool]) -> Callable[[Observation], bool]:
@@ -99,36 +101,6 @@ def _key_is_short(certificate: Certificate) -> bool:
     return certificate.key_bits < shortest or certificate.sha1_signature
 
 
-_ORTHANC_QUERY = (
-    'In orthanc.json: "DicomAlwaysAllowFind": false, "DicomAlwaysAllowGet": false, "DicomAlwaysAllowMove": false; list the stations under '
-    '"DicomModalities" with their rights, "DicomCheckModalityHost": true, "DicomCheckCalledAet": true.'
-)
-_ORTHANC_WEB = (
-    'In orthanc.json: "AuthenticationEnabled": true with "RegisteredUsers", or "RemoteAccessAllowed": false behind a proxy that signs '
-    'people in; "SslEnabled": true.'
-)
-_ORTHANC_STORE = (
-    'In orthanc.json: "DicomAlwaysAllowStore": false; list the modalities under "DicomModalities" with "AllowStore": true, and '
-    '"DicomCheckModalityHost": true.'
-)
-_ORTHANC_ASSOCIATION = 'In orthanc.json: "DicomCheckCalledAet": true, "DicomCheckModalityHost": true, "DicomAlwaysAllowEcho": false.'
-_ORTHANC_TLS = (
-    'In orthanc.json: "DicomTlsEnabled": true with "DicomTlsCertificate", "DicomTlsPrivateKey", "DicomTlsTrustedCertificates" and '
-    '"DicomTlsRemoteCertificateRequired": true.'
-)
-_DCM4CHEE_QUERY = (
-    "In the archive's device configuration: list the stations under Accepted Calling AE Title (dcmAcceptedCallingAETitle) of every "
-    "network AE, and use the secured build (-D secure=all) for its web services."
-)
-_DCM4CHEE_SUITES = (
-    "Set dicomTLSCipherSuite to TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 and TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 on every connection."
-)
-_DCMTK_QUERY = (
-    "If it is dcmqrscp: in dcmqrscp.cfg replace ANY in the lines of the AETable by the peers of the HostTable, which have a title and an "
-    "address; keep other hosts off its port."
-)
-_DCMTK_TLS = "Start it with +tls KEY CERTIFICATE and --require-peer-cert where its version has them; else put stunnel in front of it."
-
 _WALL = (
     "Let no network reach this port but that of the stations which need it (firewall, VPN); then admit only known peers: client "
     "certificates over TLS (PS3.15 B.12), else called and calling AE titles with addresses. "
@@ -141,7 +113,6 @@ RULES: Sequence[Rule] = (
         "Anyone can fetch images and the patients' data in them",
         _WALL + "Treat it as a data breach until the archive's logs show otherwise (GDPR Art. 33: 72 hours).",
         lambda seen: seen.level is ExposureLevel.IMAGES,
-        {"Orthanc": _ORTHANC_QUERY + " " + _ORTHANC_WEB, "dcm4chee-arc": _DCM4CHEE_QUERY, "DCMTK": _DCMTK_QUERY},
     ),
     Rule(
         "records-open",
@@ -149,15 +120,27 @@ RULES: Sequence[Rule] = (
         "Anyone can search the patients' records",
         _WALL + "Treat it as a data breach until the archive's logs show otherwise (GDPR Art. 33: 72 hours).",
         lambda seen: seen.level is ExposureLevel.RECORDS,
-        {"Orthanc": _ORTHANC_QUERY + " " + _ORTHANC_WEB, "dcm4chee-arc": _DCM4CHEE_QUERY, "DCMTK": _DCMTK_QUERY},
     ),
     Rule(
         "product-interface-open",
         Severity.CRITICAL,
-        "The product's own interface is open: whoever reaches it administers the archive",
+        "The product's own interface is open: whoever reaches it has the whole archive",
         "Require a sign-in for the product's own web interface, and bind it to the host itself.",
-        _is_web(lambda web: WebApi.ORTHANC_REST in web.open_apis),
-        {"Orthanc": _ORTHANC_WEB},
+        _is_web(lambda web: bool({WebApi.ORTHANC_REST, WebApi.DICOOGLE_SEARCH} & set(web.open_apis))),
+    ),
+    Rule(
+        "default-account",
+        Severity.CRITICAL,
+        "The account that the vendor's documentation names opens the archive to anyone",
+        "Give every person an account of their own, and remove the documented one.",
+        _is_web(lambda web: web.default_account is DefaultAccount.ACCEPTED),
+    ),
+    Rule(
+        "viewer-credentials",
+        Severity.CRITICAL,
+        "A viewer's configuration hands out the password to its DICOMweb service",
+        "Take it out, change it, and sign people in before the viewer.",
+        _is_web(lambda web: web.config_holds_credentials),
     ),
     Rule(
         "published-key",
@@ -165,15 +148,29 @@ RULES: Sequence[Rule] = (
         "The certificate's private key is published: anyone can impersonate this system",
         "Replace key and certificate by ones of your own; whatever trusted the old one must stop doing so.",
         _has_certificate(lambda certificate: certificate.published_key),
-        {"dcm4chee-arc": 'Replace key.p12 of the sample configuration (keystore and its password "secret") by a key of your own.'},
+    ),
+    Rule(
+        "store-accepted",
+        Severity.CRITICAL,
+        "A stranger's object was stored: anyone can add false images, or fill the disk",
+        "Accept C-STORE from known modalities alone: by client certificate, else by AE title and address. Delete the "
+        "survey's own object: its "
+        "PatientID is LEADGLASS-SURVEY- and the run's id, its UID is in results.json.",
+        _is_dimse(lambda dimse: dimse.write is Write.ACCEPTED),
     ),
     Rule(
         "store-offered",
         Severity.HIGH,
-        "Anyone can add images to the archive: false ones, or until its disk is full",
+        "Anyone can offer images to the archive: false ones, or until its disk is full",
         "Accept C-STORE from known modalities alone: by client certificate, else by AE title and address.",
-        lambda seen: isinstance(seen, Dimse) and seen.write in {Write.OFFERED, Write.ACCEPTED},
-        {"Orthanc": _ORTHANC_STORE, "dcm4chee-arc": _DCM4CHEE_QUERY, "DCMTK": _DCMTK_QUERY},
+        _is_dimse(lambda dimse: dimse.write is Write.OFFERED),
+    ),
+    Rule(
+        "images-listed",
+        Severity.HIGH,
+        "The web server lists files of images to anyone",
+        "Turn the listing of folders off, and put the files where the web server does not serve them.",
+        _is_web(lambda web: web.listed_images > 0),
     ),
     Rule(
         "directory-listing",
@@ -181,7 +178,6 @@ RULES: Sequence[Rule] = (
         "The web server lists its folders to anyone",
         "Turn the listing of folders off (nginx: autoindex off; Apache: Options -Indexes).",
         _is_web(lambda web: web.directory_listing),
-        {},
     ),
     Rule(
         "any-origin",
@@ -189,7 +185,20 @@ RULES: Sequence[Rule] = (
         "Any web page may use a visitor's sign-in here (CORS: any origin with credentials)",
         "Name the viewer's origin in Access-Control-Allow-Origin, or leave the header out.",
         _is_web(lambda web: web.any_origin_with_credentials),
-        {},
+    ),
+    Rule(
+        "any-origin-open",
+        Severity.MEDIUM,
+        "Any web page that somebody in your network opens may read the archive (CORS: any origin, no sign-in)",
+        "Name the viewer's origin in Access-Control-Allow-Origin, or leave the header out; require a sign-in.",
+        _is_web(lambda web: web.any_origin and bool(web.open_apis)),
+    ),
+    Rule(
+        "viewer-configuration",
+        Severity.LOW,
+        "A viewer's configuration names its DICOMweb service to anyone",
+        "Sign people in before the viewer's pages as well; what it names must ask for a sign-in of its own.",
+        _is_web(lambda web: web.config_names_service and not web.config_holds_credentials),
     ),
     Rule(
         "dicom-unencrypted",
@@ -197,7 +206,6 @@ RULES: Sequence[Rule] = (
         "DICOM is spoken without encryption: names and images can be read on the way",
         "Offer DICOM over TLS alone (PS3.15 B.12, port 2762), with client certificates.",
         _is_dimse(lambda dimse: dimse.transport is Transport.PLAIN and dimse.level.rank >= ExposureLevel.ASSOCIATION.rank),
-        {"Orthanc": _ORTHANC_TLS, "DCMTK": _DCMTK_TLS},
     ),
     Rule(
         "web-unencrypted",
@@ -205,7 +213,6 @@ RULES: Sequence[Rule] = (
         "The archive's web interface is spoken without encryption: passwords and images can be read on the way",
         "Offer HTTPS alone; answer HTTP by a redirect, or not at all.",
         _is_web(lambda web: web.transport is Transport.PLAIN and (web.protocol is Protocol.DICOMWEB or web.level.is_open)),
-        {"Orthanc": 'Put a proxy with TLS before it, or set "SslEnabled": true with "SslCertificate".'},
     ),
     Rule(
         "tls-old-version",
@@ -213,7 +220,13 @@ RULES: Sequence[Rule] = (
         "TLS before 1.2 is accepted",
         "Accept TLS 1.2 and 1.3 alone (PS3.15 B.12, BCP 195).",
         _has_tls(lambda tls: bool(tls.old_versions)),
-        {},
+    ),
+    Rule(
+        "tls-no-protection",
+        Severity.HIGH,
+        "TLS without encryption, without the server's proof of itself, or of export grade is accepted",
+        "Take the NULL, anonymous and export suites out: what is sent over them can be read or changed on the way.",
+        _has_tls(lambda tls: any(each.leaves_nothing for each in tls.weaknesses)),
     ),
     Rule(
         "tls-weak-suites",
@@ -221,7 +234,6 @@ RULES: Sequence[Rule] = (
         "Cipher suites without forward secrecy or authenticated encryption are accepted",
         "Accept ECDHE with AES-GCM or ChaCha20 alone in TLS 1.2 (PS3.15 B.12, BCP 195).",
         _has_tls(lambda tls: tls.weak_suites),
-        {"dcm4chee-arc": _DCM4CHEE_SUITES},
     ),
     Rule(
         "certificate-expired",
@@ -229,7 +241,6 @@ RULES: Sequence[Rule] = (
         "The certificate has expired, or is not valid yet",
         "Renew it, and let a program watch the date.",
         _has_certificate(lambda certificate: certificate.days_left < 0 or certificate.not_yet_valid),
-        {},
     ),
     Rule(
         "certificate-untrusted",
@@ -237,7 +248,6 @@ RULES: Sequence[Rule] = (
         "The certificate does not come from the authority that the scope names",
         "Have it issued by that authority, or name the right one in the scope's ca_file.",
         _has_certificate(lambda certificate: certificate.trusted is False and certificate.days_left >= 0),
-        {},
     ),
     Rule(
         "certificate-weak",
@@ -245,7 +255,6 @@ RULES: Sequence[Rule] = (
         "The certificate has a short key or a SHA-1 signature",
         "Issue a new one: RSA of 3072 bits or P-256, signed with SHA-256.",
         _has_certificate(_key_is_short),
-        {},
     ),
     Rule(
         "certificate-name",
@@ -253,7 +262,6 @@ RULES: Sequence[Rule] = (
         "The certificate is for another name",
         "Issue one for the name by which peers know this system.",
         _has_certificate(lambda certificate: certificate.name_matches is False),
-        {},
     ),
     Rule(
         "certificate-expires-soon",
@@ -261,7 +269,6 @@ RULES: Sequence[Rule] = (
         f"The certificate expires within {EXPIRES_SOON_DAYS} days",
         "Renew it, and let a program watch the date.",
         _has_certificate(lambda certificate: 0 <= certificate.days_left < EXPIRES_SOON_DAYS),
-        {},
     ),
     Rule(
         "strangers-associate",
@@ -269,7 +276,6 @@ RULES: Sequence[Rule] = (
         "An association is accepted from a caller that nobody knows",
         "Check the calling AE title, its address and, over TLS, its certificate before anything else.",
         _is_dimse(lambda dimse: ExposureLevel.ASSOCIATION.rank <= dimse.level.rank < ExposureLevel.RECORDS.rank),
-        {"Orthanc": _ORTHANC_ASSOCIATION, "DCMTK": _DCMTK_QUERY},
     ),
 )
 
@@ -278,7 +284,7 @@ Doors: TypeAlias = Sequence[Observation]
 
 def findings_of(doors: Doors, software: Software) -> tuple[Finding, ...]:
     """Everything to change at one system, the worst first, each thing once."""
-    found = [*_by_rules(doors, software), *_open_viewers(doors), *_advisories(doors, software)]
+    found = [*_by_rules(doors, software), *_open_viewers(doors, software), *_advisories(doors, software)]
     return tuple(sorted(found, key=lambda finding: -finding.severity.rank))
 
 
@@ -286,32 +292,34 @@ def _by_rules(doors: Doors, software: Software) -> Iterator[Finding]:
     for rule in RULES:
         ports = tuple(sorted({seen.port for seen in doors if rule.holds(seen)}))
         if ports:
-            exact = rule.by_product.get(software.name) or rule.by_product.get(software.toolkit, "")
+            exact = setting(rule.id, software.name, software.toolkit)
             yield Finding(rule.id, rule.severity, rule.title, f"{exact} {rule.remedy}".strip(), ports)
 
 
 def open_viewers(doors: Doors) -> int:
-    """Viewers that show patients without a sign-in: their page is served, and an interface of the same port is open."""
-    return sum(len(seen.viewers) for seen in doors if isinstance(seen, Web) and seen.open_apis)
+    """Viewers that show patients without a sign-in: their page is served, and an interface of the same system is open."""
+    return sum(len(seen.viewers) for seen in _with_open_viewers(doors))
 
 
-def _open_viewers(doors: Doors) -> Iterator[Finding]:
-    for seen in doors:
-        if isinstance(seen, Web) and seen.open_apis and seen.viewers:
-            names = ", ".join(seen.viewers)
-            yield Finding(
-                "viewer-open",
-                Severity.CRITICAL,
-                f"A viewer shows patients without a sign-in: {names}",
-                "Require a sign-in before the viewer and its interface.",
-                (seen.port,),
-            )
+def _with_open_viewers(doors: Doors) -> Sequence[Web]:
+    # A viewer often stands at another port than what it shows: OHIF on a web server before Orthanc.
+    pages = [seen for seen in doors if isinstance(seen, Web)]
+    return [seen for seen in pages if seen.viewers] if any(seen.open_apis for seen in pages) else []
+
+
+def _open_viewers(doors: Doors, software: Software) -> Iterator[Finding]:
+    for seen in _with_open_viewers(doors):
+        names = ", ".join(seen.viewers)
+        exact = setting("viewer-open", software.name)
+        remedy = "Require a sign-in before the viewer and its interface."
+        title = f"A viewer shows patients without a sign-in: {names}"
+        yield Finding("viewer-open", Severity.CRITICAL, title, f"{exact} {remedy}".strip(), (seen.port,))
 
 
 def _advisories(doors: Doors, software: Software) -> Iterator[Finding]:
     ports = tuple(seen.port for seen in doors if seen.level is not ExposureLevel.CLOSED)
     for name, version in ((software.name, software.version), (software.toolkit, software.toolkit_version)):
-        possible = products.possible_advisories(name, version)
+        possible = possible_advisories(name, version)
         if possible:
             ids = ", ".join(" ".join(part for part in (each.advisory, f"({each.ids})") if part) for each in possible)
             shown = ".".join(str(part) for part in version or ())

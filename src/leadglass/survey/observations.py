@@ -1,11 +1,13 @@
 """What a probe may bring home: counts, enums, booleans, and numbers; there is no field in which a patient's text could sit.
 
-`tests/survey/test_observations.py` walks these types and fails on anything else, `str` included.
+`tests/survey/test_survey_observations.py` walks these types and fails on anything else, `str` included.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
+
+from leadglass.survey.negotiated import AskedContext
 
 VersionNumber: TypeAlias = tuple[int, ...]
 """A version as numbers; text that a device sends about itself is never kept."""
@@ -132,6 +134,15 @@ class Service(StrEnum):
     STORAGE = "storage"
 
 
+class CountedBy(StrEnum):
+    """How records were counted."""
+
+    COUNT_ENDPOINT = "count-endpoint"
+    """The product said how many; no patient's row was sent."""
+    QUERY = "streamed-query"
+    PAGES = "pages"
+
+
 class QueryAnswer(StrEnum):
     """What a query came to."""
 
@@ -178,6 +189,27 @@ class TlsVersion(StrEnum):
     TLS_1_2 = "TLSv1.2"
     TLS_1_3 = "TLSv1.3"
 
+    @property
+    def rank(self) -> int:
+        return list(TlsVersion).index(self)
+
+
+class SuiteWeakness(StrEnum):
+    """What PS3.15 B.12 (BCP 195) does not allow of a cipher suite, the worst first."""
+
+    NO_ENCRYPTION = "no-encryption"
+    NO_AUTHENTICATION = "no-authentication"
+    EXPORT = "export-grade"
+    RC4 = "rc4"
+    SHORT_BLOCKS = "des-or-3des"
+    NO_FORWARD_SECRECY = "no-forward-secrecy"
+    NO_AUTHENTICATED_ENCRYPTION = "no-authenticated-encryption"
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether anyone on the way can read along or stand in for the server."""
+        return self in {SuiteWeakness.NO_ENCRYPTION, SuiteWeakness.NO_AUTHENTICATION, SuiteWeakness.EXPORT}
+
 
 class ClientCertificate(StrEnum):
     """Whether a server lets nobody in without one."""
@@ -210,7 +242,7 @@ class Certificate:
     trusted: bool | None
     """By the scope's `ca_file`; None where the scope names none."""
     name_matches: bool | None
-    """Judged only together with `trusted`."""
+    """Judged together with `trusted`, else against the target's own name; None for an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +250,14 @@ class Tls:
     """A TLS door against PS3.15 B.12 (BCP 195: TLS 1.2 or later, forward secrecy, AEAD)."""
 
     version: TlsVersion | None
-    """What was agreed on with everything offered; None where no handshake came to an end."""
+    """What was agreed on with everything offered; where a certificate of ours was wanted, what the server chose; else None."""
     old_versions: tuple[TlsVersion, ...]
+    """Each before TLS 1.2 that it takes."""
     weak_suites: bool
     client_certificate: ClientCertificate
     certificate: Certificate | None
+    weaknesses: tuple[SuiteWeakness, ...] = ()
+    """Of the suites that it takes up to TLS 1.2; `weak_suites` where there is any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +275,19 @@ class Dimse:
     """True where only the scope's `called_aet` was let in, not an invented title."""
     accepted: tuple[Service, ...] = ()
     refused: tuple[Service, ...] = ()
+    contexts: tuple[AskedContext, ...] = ()
     echo: bool | None = None
     query: QueryAnswer | None = None
     query_status: int | None = None
     retrieve: QueryAnswer | None = None
     records: RecordCounts | None = None
+    counted_by: CountedBy | None = None
+    """`count-endpoint` without `records`: the product's own interface had already counted, so this door was not asked."""
     fields: tuple[Field, ...] = ()
+    store_status: int | None = None
+    """Of the one synthetic object that `write_probe` offers."""
+    synthetic_object: int | None = None
+    """The last component of its SOP Instance UID, `2.25.` before it, where it was accepted: so that it can be found and deleted."""
     fingerprint: int | None = None
     """Row of `data/fingerprints.csv`."""
     toolkit_version: VersionNumber | None = None
@@ -260,6 +302,8 @@ class WebProduct(StrEnum):
     DICOOGLE = "Dicoogle"
     OHIF = "OHIF"
     MEDDREAM = "MedDream"
+    OVIYAM = "Oviyam"
+    WEASIS = "Weasis PACS connector"
 
 
 class WebApi(StrEnum):
@@ -267,6 +311,7 @@ class WebApi(StrEnum):
 
     QIDO = "qido-rs"
     ORTHANC_REST = "orthanc-rest"
+    DICOOGLE_SEARCH = "dicoogle-search"
 
 
 class Viewer(StrEnum):
@@ -277,6 +322,16 @@ class Viewer(StrEnum):
     DCM4CHEE_UI = "dcm4chee-arc UI"
     OHIF = "OHIF"
     STONE = "Stone Web viewer"
+    OVIYAM = "Oviyam"
+    WEASIS = "Weasis PACS connector"
+
+
+class DefaultAccount(StrEnum):
+    """What became of the documented account of a recognised product, tried once."""
+
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    NO_ANSWER = "no-answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,11 +351,24 @@ class Web:
     viewers: tuple[Viewer, ...] = ()
     """Pages without sign-in; an open viewer only where an API of the same system is open too."""
     catch_all: bool = False
+    """Any path gets a page: none of them is taken for an interface."""
     directory_listing: bool = False
+    listed_images: int = 0
+    """Names in the listings seen that end like a DICOM file's."""
+    any_origin: bool = False
+    """A web page of any origin may read the answers of an interface."""
     any_origin_with_credentials: bool = False
+    """And with the sign-in of the person who looks at it."""
+    config_names_service: bool = False
+    """A viewer's configuration names its DICOMweb service to anyone."""
+    config_holds_credentials: bool = False
+    metadata: bool = False
+    """WADO-RS hands out an image's metadata: names and dates, without a pixel."""
+    default_account: DefaultAccount | None = None
     redirect_refused: bool = False
     """It sent us to a place that the scope does not name; we did not go."""
     records: RecordCounts | None = None
+    counted_by: CountedBy | None = None
     fields: tuple[Field, ...] = ()
     tls: Tls | None = None
 

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from pydantic import TypeAdapter
 
 from leadglass.survey.addresses import RefusedTarget, System
-from leadglass.survey.briefing import Briefing, Probe
+from leadglass.survey.briefing import Briefing, Counted, Probe
 from leadglass.survey.dialer import ScopedDialer
-from leadglass.survey.observations import Observation
+from leadglass.survey.observations import CountedBy, Dimse, Observation
 from leadglass.survey.probes import PROBES
 from leadglass.survey.tally import run_key
 
@@ -30,6 +30,8 @@ class Orders:
     run_id: str
     contact: str
     ca_file: Path | None = None
+    write_probe: bool = False
+    default_accounts: bool = False
     at_once: int = AT_ONCE
 
 
@@ -59,6 +61,8 @@ async def probe_here(systems: Sequence[System], orders: Orders, take: Take, *, p
         contact=orders.contact,
         key=run_key(),
         ca_file=orders.ca_file,
+        write_probe=orders.write_probe,
+        default_accounts=orders.default_accounts,
     )
     waiting = iter(enumerate(systems))
 
@@ -77,9 +81,21 @@ async def _look_at(system: System, briefing: Briefing, probes: Sequence[Probe]) 
         for port in probe.ports(system):
             try:
                 doors.append(await probe.run(system, port, briefing))
+                briefing = _knowing(briefing, doors[-1])
             except Exception as fault:  # noqa: BLE001 - one archive that we fail at must not cost the result of all the others
                 return not_judged(system, f"our own fault at port {port} ({type(fault).__name__}); please report it")
-    return tuple(doors)
+    return tuple(sorted(doors, key=lambda seen: system.ports.index(seen.port)))
+
+
+def _knowing(briefing: Briefing, seen: Observation) -> Briefing:
+    """What the other doors of a system need not be asked any more: what a product has counted, a second object, a second sign-in."""
+    if isinstance(seen, Dimse):
+        return replace(briefing, write_probe=briefing.write_probe and seen.store_status is None)
+    if seen.default_account is not None:
+        briefing = replace(briefing, default_accounts=False)
+    if seen.counted_by is CountedBy.COUNT_ENDPOINT and seen.records is not None and seen.records.exact and seen.product is not None:
+        return replace(briefing, counted=Counted(seen.product, seen.records))
+    return briefing
 
 
 def not_judged(system: System, why: str) -> RefusedTarget:

@@ -1,4 +1,4 @@
-"""What software answers: by the packaged table of fingerprints, and which advisories may concern it.
+"""What software answers: by the packaged table of fingerprints, and which private keys are no secret.
 
 Text that a device sends about itself is compared here and dropped; what is kept is a row number and a version as numbers.
 """
@@ -40,25 +40,8 @@ class Recognised:
     version: VersionNumber | None
 
 
-@dataclass(frozen=True, slots=True)
-class Advisory:
-    """One row of `data/advisories.csv`; a range of versions that are possibly affected."""
-
-    product: str
-    since: VersionNumber | None
-    below: VersionNumber | None
-    through: VersionNumber | None
-    ids: str
-    cvss: str
-    advisory: str
-
-    def may_concern(self, version: VersionNumber) -> bool:
-        if self.since is not None and version < self.since:
-            return False
-        return version < self.below if self.below is not None else self.through is None or version[: len(self.through)] <= self.through
-
-
-def _rows(name: str) -> Iterator[dict[str, str]]:
+def packaged_rows(name: str) -> Iterator[dict[str, str]]:
+    """The rows of a table in `data/`."""
     text = resources.files("leadglass.survey").joinpath("data", name).read_text("utf-8")
     yield from csv.DictReader(text.splitlines())
 
@@ -66,24 +49,13 @@ def _rows(name: str) -> Iterator[dict[str, str]]:
 @functools.cache
 def fingerprints() -> Sequence[Fingerprint]:
     """The packaged table, in the order of its file: an observation refers to a row by number."""
-    return tuple(Fingerprint(**row) for row in _rows("fingerprints.csv"))
+    return tuple(Fingerprint(**row) for row in packaged_rows("fingerprints.csv"))
 
 
 @functools.cache
-def advisories() -> Sequence[Advisory]:
-    """The packaged table."""
-    return tuple(
-        Advisory(
-            product=row["product"],
-            since=version_number(row["since"]),
-            below=version_number(row["below"]),
-            through=version_number(row["through"]),
-            ids=row["ids"],
-            cvss=row["cvss"],
-            advisory=row["advisory"],
-        )
-        for row in _rows("advisories.csv")
-    )
+def published_keys() -> frozenset[str]:
+    """SHA-256 of the public keys (SubjectPublicKeyInfo, hexadecimal) whose private halves anybody can download, under any certificate."""
+    return frozenset(row["sha256"] for row in packaged_rows("published_keys.csv"))
 
 
 def recognise(class_uid: str, version_name: str) -> Recognised | None:
@@ -110,10 +82,3 @@ def version_number(text: str) -> VersionNumber | None:
         return tuple(int(digit) for digit in text)
     match = re.match(r"\d{1,4}(?:\.\d{1,4})*", text, re.ASCII)
     return tuple(int(part) for part in match[0].split("."))[:_MAX_COMPONENTS] if match else None
-
-
-def possible_advisories(product: str, version: VersionNumber | None) -> tuple[Advisory, ...]:
-    """The advisories whose range holds this version: possibly affected, since distributions back-port fixes."""
-    if version is None:
-        return ()
-    return tuple(each for each in advisories() if each.product == product and each.may_concern(version))

@@ -14,7 +14,7 @@ from leadglass.survey.findings import Finding, Software, findings_of, open_viewe
 from leadglass.survey.observations import Dimse, ExposureLevel, Field, Observation, RecordCounts, Transport, Web, WebProduct, Write
 from leadglass.survey.scope import Scope
 
-METHOD = "1"
+METHOD = "2"
 """Changes whenever the same archive could be judged differently, so that a better detector is not read as growth."""
 
 Json: TypeAlias = Mapping[str, Any]
@@ -155,6 +155,9 @@ def _transport(doors: Sequence[Observation]) -> Transport | None:
     return min(spoken[True] or spoken[False], key=list(Transport).index, default=None)
 
 
+_WEB_EVIDENCE = "its own answer over HTTP"
+
+
 def _software(doors: Sequence[Observation]) -> Software:
     software = Software()
     for seen in doors:
@@ -167,10 +170,13 @@ def _software(doors: Sequence[Observation]) -> Software:
                 version=seen.toolkit_version if is_product else None,
                 toolkit_version=seen.toolkit_version,
                 confidence=row.confidence,
+                evidence=row.evidence,
             )
     for seen in doors:
         if isinstance(seen, Web) and seen.product is not None and seen.product is not WebProduct.OHIF:
-            software = dataclasses.replace(software, name=str(seen.product), version=seen.product_version, confidence="confirmed")
+            software = dataclasses.replace(
+                software, name=str(seen.product), version=seen.product_version, confidence="confirmed", evidence=_WEB_EVIDENCE
+            )
     return software
 
 
@@ -229,6 +235,7 @@ def _target(result: Result) -> Json:
             "version": dotted(software.version) or None,
             "toolkit_version": dotted(software.toolkit_version) or None,
             "confidence": software.confidence or None,
+            "evidence": software.evidence or None,
         },
         "open_viewers": result.open_viewers,
         "findings": [dataclasses.asdict(each) for each in result.findings],
@@ -249,6 +256,10 @@ def _door(seen: Observation) -> Json:
             detail["rejection"] = dict(detail["rejection"]) | {"meaning": str(seen.rejection.meaning)}
         if seen.query_status is not None:
             detail["query_status"] = f"0x{seen.query_status:04X}"
+        if seen.store_status is not None:
+            detail["store_status"] = f"0x{seen.store_status:04X}"
+        if seen.synthetic_object is not None:
+            detail["synthetic_object"] = f"2.25.{seen.synthetic_object}"
         if seen.toolkit_version is not None:
             detail["toolkit_version"] = dotted(seen.toolkit_version)
     elif seen.product_version is not None:

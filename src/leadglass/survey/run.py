@@ -88,6 +88,8 @@ async def run(
         run_id=secrets.token_hex(3),
         contact=scope.authority.contact,
         ca_file=ca_file,
+        write_probe=limits.write_probe,
+        default_accounts=limits.default_accounts,
     )
     found: dict[int, Result] = {}
     opened = silent = 0
@@ -130,6 +132,6 @@ async def _plan(scope: Scope, now: dt.datetime) -> Results:
     lines = [f"{name}: would be resolved, and spoken to if the scope allows its address" for name in names]
     for system in systems:
         for probe in PROBES:
-            lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in probe.plan(system)]
+            lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in probe.plan(system, scope.limits)]
     really_refused = [each for each in refused if each.host not in names]
     return Results(scope, now.isoformat(timespec="seconds"), 0.0, "", (), tuple(really_refused), plan=tuple(lines))

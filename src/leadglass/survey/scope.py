@@ -97,20 +97,15 @@ class Limits(_Table):
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5
     max_matches: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     write_probe: bool = False
+    """One marked synthetic object is offered to be stored where storage is negotiated, and stays where it is accepted."""
     default_accounts: bool = False
+    """The one documented account of a recognised product is tried, once."""
     unsafe_public_addresses: bool = False
     unsafe_mandate: OptionalText = ""
     """The legal basis for counting or retrieving on public addresses without proof of control; printed in every report."""
     opt_out: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
     """Addresses that asked to be left alone; they win over every target."""
     ca_file: str = ""
-
-    @model_validator(mode="after")
-    def _only_what_is_built(self) -> Self:
-        for key in ("write_probe", "default_accounts"):
-            if getattr(self, key):
-                raise ValueError(f"{key} = true: this version never does it; remove the key")
-        return self
 
 
 class Target(_Table):

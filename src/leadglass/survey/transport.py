@@ -1,4 +1,4 @@
-"""A TLS door against DICOM PS3.15 B.12, by `ssl` and `cryptography` over the dialer's sockets, one handshake after another.
+"""A TLS door against DICOM PS3.15 B.12, by `ssl`, `cryptography` and greetings by hand over the dialer's sockets, one after another.
 
 Whether a client certificate is required is seen in the handshake up to TLS 1.2; with TLS 1.3 the client is done before the server
 has judged, and the answer is the first thing to be read. Servers that say nothing then (asyncio's close without an alert) are asked
@@ -6,12 +6,15 @@ again with TLS 1.2, where the request for a certificate is sent in clear.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import functools
 import hashlib
+import secrets
 import socket
 import ssl
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,10 +22,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from leadglass.survey import products
 from leadglass.survey.addresses import System
 from leadglass.survey.dialer import Dialer, NoConnection
-from leadglass.survey.observations import Certificate, ClientCertificate, KeyKind, Tls, TlsVersion
+from leadglass.survey.greeting import CLOSE_NOTIFY, EVERY, SUITES, WEAK, ServerAnswer, client_hello, read_answer, weakness_of
+from leadglass.survey.observations import Certificate, ClientCertificate, KeyKind, SuiteWeakness, Tls, TlsVersion
 
 USUAL_TLS_PORTS = frozenset({443, 2762, 8443, 12575})
 """Ports where TLS is expected first (IANA: dicom-tls 2762, https 443); elsewhere DICOM or HTTP is tried before."""
@@ -31,20 +37,8 @@ MAX_HANDSHAKE_BYTES = 256 << 10
 TICKET_WAIT_SECONDS = 1.0
 """How long a TLS 1.3 server may take to send a ticket or an alert after the handshake."""
 
-PUBLISHED_CERTIFICATES = frozenset(
-    {
-        # dcm4chee-arc-light: key.p12 of its sample configuration, password "secret", in the public repository (674a864).
-        "0c0e096ad86b9f8ce29c60c34ce829cb6467087f415b7912aaa24518ce82b696",
-    }
-)
-"""SHA-256 of certificates whose private key anybody can download."""
-
-# Without forward secrecy (RSA key exchange) or AEAD (CBC): what PS3.15 B.12 no longer allows. Most builds of OpenSSL 3 have no 3DES.
-_WEAK_SUITES = "kRSA:ECDHE+AES:DHE+AES:3DES:!AESGCM+ECDHE:!AESGCM+DHE:!AESCCM:!aNULL:!eNULL:!CHACHA20@SECLEVEL=0"
 _EVERY_SUITE = "ALL:@SECLEVEL=0"
 _OP_LEGACY_SERVER_CONNECT = 0x4
-_HANDSHAKE_RECORD = 22
-_CERTIFICATE_REQUEST = 13
 _SHA1_AND_OLDER = ("md5", "sha1")
 
 
@@ -52,9 +46,7 @@ class Offer(Enum):
     """What a handshake offers: minimum version, maximum version, suites."""
 
     EVERYTHING = (ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.MAXIMUM_SUPPORTED, _EVERY_SUITE)
-    OLD = (ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_1, _EVERY_SUITE)
     TLS_1_2 = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2, _EVERY_SUITE)
-    WEAK = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2, _WEAK_SUITES)
 
 
 @functools.cache
@@ -94,6 +86,8 @@ class Handshake:
     """OpenSSL's, where the certificate was judged and not trusted."""
     hung_up: bool = False
     """The handshake came to its end, and the server closed without a word."""
+    chosen: TlsVersion | None = None
+    """What the server said in clear that it speaks, where the handshake failed after that."""
 
 
 async def examine(system: System, port: int, dialer: Dialer, *, timeout: float, ca_file: Path | None) -> Tls | None:
@@ -101,24 +95,92 @@ async def examine(system: System, port: int, dialer: Dialer, *, timeout: float, 
     first = await _greet(system, port, dialer, stranger_context(), timeout)
     if not first.spoke_tls:
         return None
-    old = await _greet(system, port, dialer, stranger_context(Offer.OLD), timeout)
-    weak = await _greet(system, port, dialer, stranger_context(Offer.WEAK), timeout)
+    line = _Line(system, port, dialer, timeout)
+    old, seen = await _old_versions(line)
+    weak = await _weaknesses(line)
     judged = await _greet(system, port, dialer, _judging_context(ca_file), timeout) if ca_file else None
-    certificate = _certificate(first.certificate or old.certificate, judged) if first.certificate or old.certificate else None
-    wanted = first.client_certificate
+    wanted, shown = first.client_certificate, first.certificate or seen
+    version = first.version
     if wanted is ClientCertificate.UNKNOWN:
         again = await _greet(system, port, dialer, stranger_context(Offer.TLS_1_2), timeout)
-        wanted = again.client_certificate
+        wanted, shown = again.client_certificate, shown or again.certificate
         if first.hung_up and again.certificate is None:
             # TLS 1.3 alone, and it hung up on who shows none.
             wanted = ClientCertificate.REQUIRED
+    if wanted is ClientCertificate.REQUIRED:
+        version = version or first.chosen
+    name = "" if system.target.network is not None else system.target.host
     return Tls(
-        version=first.version or old.version,
-        old_versions=(old.version,) if old.version else (),
-        weak_suites=weak.version is not None,
+        version=version,
+        old_versions=old,
+        weak_suites=bool(weak),
         client_certificate=wanted,
-        certificate=certificate,
+        certificate=_certificate(shown, judged, name) if shown else None,
+        weaknesses=weak,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where greetings by hand go."""
+
+    system: System
+    port: int
+    dialer: Dialer
+    seconds: float
+
+    async def say(self, version: TlsVersion, suites: Sequence[int]) -> ServerAnswer:
+        """What a server answers in clear to one greeting."""
+        name = "" if self.system.target.network is not None else self.system.target.host.rstrip(".")
+        async with self.dialer.connection(self.system.address, self.port) as link:
+            if isinstance(link, NoConnection):
+                return ServerAnswer()
+            return await _answer(link, client_hello(version, suites, secrets.token_bytes(32), name), self.seconds)
+
+
+async def _answer(link: socket.socket, hello: bytes, seconds: float) -> ServerAnswer:
+    loop = asyncio.get_running_loop()
+    seen = bytearray()
+    answer = ServerAnswer()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(seconds):
+            await loop.sock_sendall(link, hello)
+            while not answer.is_over and len(seen) < MAX_HANDSHAKE_BYTES:
+                data = await loop.sock_recv(link, 16 << 10)
+                if not data:
+                    break
+                seen += data
+                answer = read_answer(bytes(seen))
+            await loop.sock_sendall(link, CLOSE_NOTIFY)
+    return answer
+
+
+async def _old_versions(line: _Line) -> tuple[tuple[TlsVersion, ...], bytes | None]:
+    """The versions before TLS 1.2 that are taken, and the certificate that was shown; each next older one is asked about only after it."""
+    taken: list[TlsVersion] = []
+    certificate: bytes | None = None
+    for version in (TlsVersion.TLS_1_1, TlsVersion.TLS_1_0, TlsVersion.SSL_3):
+        if taken and version.rank >= taken[-1].rank:
+            continue
+        answer = await line.say(version, EVERY)
+        if answer.version is None or answer.version.rank > version.rank:
+            break
+        taken.append(answer.version)
+        certificate = certificate or answer.certificate
+    return tuple(taken), certificate
+
+
+async def _weaknesses(line: _Line) -> tuple[SuiteWeakness, ...]:
+    """What is wrong with the suites that are taken: asked about one by one only where any of them is."""
+    answer = await line.say(TlsVersion.TLS_1_2, WEAK)
+    first = weakness_of(answer.suite) if answer.suite is not None else None
+    if first is None:
+        return ()
+    found = {first}
+    for weakness, suites in SUITES.items():
+        if weakness is not first and (await line.say(TlsVersion.TLS_1_2, suites)).suite in suites:
+            found.add(weakness)
+    return tuple(each for each in SuiteWeakness if each in found)
 
 
 async def _greet(system: System, port: int, dialer: Dialer, context: ssl.SSLContext, seconds: float) -> Handshake:
@@ -138,9 +200,10 @@ async def handshake(link: socket.socket, context: ssl.SSLContext, server_name: s
     except ssl.SSLCertVerificationError as error:
         code = error.verify_code
     except (ssl.SSLError, OSError, TimeoutError, EOFError) as error:
-        refused = exchange.certificate_requested and not isinstance(error, TimeoutError)
+        said = exchange.said_in_clear
+        refused = said.wants_certificate and not isinstance(error, TimeoutError)
         wanted = ClientCertificate.REQUIRED if refused else ClientCertificate.UNKNOWN
-        return Handshake(exchange.spoke_tls, None, exchange.peer_certificate(), wanted, None)
+        return Handshake(exchange.spoke_tls, None, exchange.peer_certificate() or said.certificate, wanted, None, chosen=said.version)
     if code is not None:
         return Handshake(exchange.spoke_tls, None, None, ClientCertificate.UNKNOWN, code)
     # Looked at first: after the alert in which a server may say its verdict, OpenSSL tells of neither.
@@ -173,9 +236,9 @@ class _Exchange:
         return len(self._seen) >= 3 and self._seen[0] in range(20, 24) and self._seen[1] == 3
 
     @property
-    def certificate_requested(self) -> bool:
-        """Whether a CertificateRequest was sent in clear (TLS 1.2 and earlier; RFC 5246 7.4.4)."""
-        return _CERTIFICATE_REQUEST in _clear_handshake_types(bytes(self._seen))
+    def said_in_clear(self) -> ServerAnswer:
+        """What the server sent before anything was encrypted (TLS 1.2 and earlier): also where it then refused us."""
+        return read_answer(bytes(self._seen))
 
     def version(self) -> TlsVersion | None:
         try:
@@ -238,35 +301,23 @@ def _is_alert(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
 
 
-def _clear_handshake_types(seen: bytes) -> set[int]:
-    """Types of the handshake messages in the leading clear records."""
-    messages = bytearray()
-    at = 0
-    while at + 5 <= len(seen) and seen[at] == _HANDSHAKE_RECORD:
-        length = int.from_bytes(seen[at + 3 : at + 5], "big")
-        messages += seen[at + 5 : at + 5 + length]
-        at += 5 + length
-    types: set[int] = set()
-    at = 0
-    while at + 4 <= len(messages):
-        types.add(messages[at])
-        at += 4 + int.from_bytes(messages[at + 1 : at + 4], "big")
-    return types
-
-
 _NAME_MISMATCH = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
-def _certificate(der: bytes | None, judged: Handshake | None) -> Certificate | None:
+def _certificate(der: bytes, judged: Handshake | None, name: str = "") -> Certificate | None:
+    """What is to be said of a certificate; `name`: the target's, where it has one. None for what is none."""
     try:
-        certificate = x509.load_der_x509_certificate(der or b"")
+        certificate = x509.load_der_x509_certificate(der)
         key = certificate.public_key()
+        public = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         now = dt.datetime.now(dt.UTC)
         hash_name = getattr(certificate.signature_hash_algorithm, "name", "")
         kind, bits = _key(key)
-        trusted = name_matches = None
-        if judged is not None and (judged.verify_code is not None or judged.version is not None):
+        trusted, name_matches = None, _is_for(certificate, name) if name else None
+        # A server that then refuses us for want of a certificate has shown its own before, and OpenSSL had nothing against it.
+        refused_us = judged is not None and judged.client_certificate is ClientCertificate.REQUIRED
+        if judged is not None and (judged.verify_code is not None or judged.version is not None or refused_us):
             name_matches = judged.verify_code not in _NAME_MISMATCH
             # OpenSSL judges the name last: a wrong name means that the chain was good.
             trusted = judged.verify_code is None or not name_matches
@@ -277,12 +328,23 @@ def _certificate(der: bytes | None, judged: Handshake | None) -> Certificate | N
             key_bits=bits,
             sha1_signature=hash_name in _SHA1_AND_OLDER,
             self_signed=_is_self_signed(certificate),
-            published_key=hashlib.sha256(der or b"").hexdigest() in PUBLISHED_CERTIFICATES,
+            published_key=hashlib.sha256(public).hexdigest() in products.published_keys(),
             trusted=trusted,
             name_matches=name_matches,
         )
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return None
+
+
+def _is_for(certificate: x509.Certificate, name: str) -> bool:
+    """Whether a certificate names this host, or has a wildcard for it (RFC 9525 6.3)."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+    wanted = name.lower().rstrip(".")
+    _, _, domain = wanted.partition(".")
+    return any(each.lower().rstrip(".") in {wanted, f"*.{domain}"} for each in names)
 
 
 def _key(key: object) -> tuple[KeyKind, int]:

@@ -1,12 +1,16 @@
-"""HTTP as a polite stranger: GET alone, h11 over the dialer's sockets, everything bounded, no redirect out of the scope."""
+"""HTTP as a polite stranger: h11 over the dialer's sockets, everything bounded, no redirect out of the scope.
+
+GET alone, and one form where the scope asks about default accounts.
+"""
 
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeAlias
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import h11
 
@@ -23,6 +27,7 @@ PLAIN_TO_TLS = frozenset({400, 497})
 """What web servers answer to plain HTTP on a TLS port."""
 
 
+Headers: TypeAlias = Sequence[tuple[str, str]]
 Link: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter, h11.Connection]
 
 
@@ -54,6 +59,15 @@ class Page:
         return self.content_type.split(";")[0].strip().lower() in {"text/html", "application/xhtml+xml"}
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request; a GET unless it has a form."""
+
+    path: str
+    headers: Headers = ()
+    form: bytes | None = None
+
+
 class WebClient:
     """GETs to one port, over one connection at a time, kept alive where the server allows it."""
 
@@ -75,13 +89,16 @@ class WebClient:
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         await self.hang_up()
 
-    async def get(self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY, patience: float = 1.0) -> Page | Ending:
+    async def get(
+        self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY, patience: float = 1.0, headers: Headers = ()
+    ) -> Page | Ending:
         """The answer to one GET, redirects within the same port followed.
 
         `most`: bytes of body that are read; the connection is cut beyond them. `patience`: how many timeouts the whole answer may take.
+        `headers`: beside the usual ones.
         """
         for _ in range(MAX_REDIRECTS + 1):
-            answer = await self._get_once(path, accept, most, patience)
+            answer = await self._once(Question(path, (("Accept", accept), *headers)), most, patience)
             if isinstance(answer, Ending) or not answer.location:
                 return answer
             followed = self._followed(path, answer.location)
@@ -89,6 +106,11 @@ class WebClient:
                 return answer
             path = followed
         return Ending.OVER_A_BOUND
+
+    async def send_form(self, path: str, fields: Mapping[str, str]) -> Page | Ending:
+        """The answer to one POST of a form; asked once, redirects not followed."""
+        form = urlencode(fields).encode("ascii")
+        return await self._exchange(Question(path, (("Content-Type", "application/x-www-form-urlencoded"),), form), SMALL_BODY, 1.0)
 
     async def hang_up(self) -> None:
         """Close the connection, if there is one."""
@@ -114,18 +136,18 @@ class WebClient:
         # What is not a URI's characters (RFC 3986) is not asked for.
         return path if path.isascii() and path.isprintable() and " " not in path else None
 
-    async def _get_once(self, path: str, accept: str, most: int, patience: float) -> Page | Ending:
+    async def _once(self, question: Question, most: int, patience: float) -> Page | Ending:
         self._requests += 1
         if self._requests > MAX_REQUESTS:
             return Ending.OVER_A_BOUND
         kept_alive = self._link is not None
-        answer = await self._exchange(path, accept, most, patience)
+        answer = await self._exchange(question, most, patience)
         if answer is Ending.CLOSED_BY_PEER and kept_alive:
             # A server may close a kept connection at any time (RFC 9112 9.5): a GET is simply asked again.
-            answer = await self._exchange(path, accept, most, patience)
+            answer = await self._exchange(question, most, patience)
         return answer
 
-    async def _exchange(self, path: str, accept: str, most: int, patience: float) -> Page | Ending:
+    async def _exchange(self, question: Question, most: int, patience: float) -> Page | Ending:
         # The dialer's waiting for its turn is not the server's time.
         link = self._link or await self._connect()
         if isinstance(link, Ending):
@@ -134,17 +156,19 @@ class WebClient:
         self._link = link
         try:
             async with asyncio.timeout(self._timeout * patience):
-                answer = await self._ask(link, path, accept, most)
+                answer = await self._ask(link, question, most)
         except TimeoutError:
             answer = Ending.TIMEOUT
         if isinstance(answer, Ending) or not answer.whole:
             await self.hang_up()
         return answer
 
-    async def _ask(self, link: Link, path: str, accept: str, most: int) -> Page | Ending:
+    async def _ask(self, link: Link, question: Question, most: int) -> Page | Ending:
         reader, writer, conversation = link
         try:
-            writer.write(conversation.send(self._request(path, accept)) or b"")
+            writer.write(conversation.send(self._request(question)) or b"")
+            if question.form is not None:
+                writer.write(conversation.send(h11.Data(question.form)) or b"")
             conversation.send(h11.EndOfMessage())
             await writer.drain()
             return await self._answer(reader, conversation, most)
@@ -170,11 +194,13 @@ class WebClient:
         self._stack.push_async_callback(_end, writer)
         return reader, writer, h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADER_BYTES)
 
-    def _request(self, path: str, accept: str) -> h11.Request:
+    def _request(self, question: Question) -> h11.Request:
         usual = 443 if self._tls else 80
         host = _bracketed(self._system.server_name) + ("" if self._port == usual else f":{self._port}")
-        headers = [("Host", host), ("User-Agent", self._user_agent), ("Accept", accept), ("Accept-Encoding", "identity")]
-        return h11.Request(method="GET", target=path, headers=headers)
+        headers = [("Host", host), ("User-Agent", self._user_agent), ("Accept-Encoding", "identity"), *question.headers]
+        if question.form is None:
+            return h11.Request(method="GET", target=question.path, headers=headers)
+        return h11.Request(method="POST", target=question.path, headers=[*headers, ("Content-Length", str(len(question.form)))])
 
     async def _answer(self, reader: asyncio.StreamReader, conversation: h11.Connection, most: int) -> Page | Ending:
         head: h11.Response | None = None

@@ -7,6 +7,7 @@ from leadglass.survey.probes.dimse.probe import DimseProbe
 from leadglass.survey.probes.web.probe import WebProbe
 
 PROBES: Sequence[Probe] = (
-    DimseProbe(),
+    # First: what a product's own interface has counted need not be streamed over DIMSE.
     WebProbe(),
+    DimseProbe(),
 )

@@ -1,11 +1,13 @@
 """What a stranger proposes in an association, and what the archive's answer says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from leadglass.dicom.contexts import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, Context, propose
-from leadglass.dicom.pdu import AssociateRequest
+from leadglass.dicom.pdu import AssociateAccept, AssociateRequest, ContextOutcome
 from leadglass.dicom.uid import Uid
 from leadglass.dicom.user_information import RoleSelection
+from leadglass.survey.negotiated import AskedClass, AskedContext, ContextAnswer
 from leadglass.survey.observations import Service
 
 ANY_CALLED_AET = "ANY-SCP"
@@ -20,9 +22,14 @@ SOP_CLASSES: dict[Service, tuple[str, ...]] = {
     Service.STUDY_ROOT_GET: ("1.2.840.10008.5.1.4.1.2.2.3",),
     Service.STUDY_ROOT_MOVE: ("1.2.840.10008.5.1.4.1.2.2.2",),
     Service.WORKLIST_FIND: ("1.2.840.10008.5.1.4.31",),
-    # CT, MR, Secondary Capture: an archive that takes anything takes one of these. Only ever negotiated.
+    # CT, MR, Secondary Capture: an archive that takes anything takes one of these. Negotiated; sent only by `write_probe`.
     Service.STORAGE: ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"),
 }
+
+_CLASSES: Mapping[AskedClass, str] = MappingProxyType(
+    dict(zip(AskedClass, (each for classes in SOP_CLASSES.values() for each in classes), strict=True))
+)
+"""`AskedClass` has the order in which they are proposed."""
 
 _COMMON_STORAGE = (
     *SOP_CLASSES[Service.STORAGE],
@@ -58,6 +65,15 @@ _TRANSFER_SYNTAXES = (
 )
 
 
+_ANSWERS: Mapping[int, ContextAnswer] = {
+    ContextOutcome.ACCEPTANCE: ContextAnswer.ACCEPTED,
+    ContextOutcome.USER_REJECTION: ContextAnswer.USER_REJECTION,
+    ContextOutcome.NO_REASON: ContextAnswer.NO_REASON,
+    ContextOutcome.ABSTRACT_SYNTAX_NOT_SUPPORTED: ContextAnswer.CLASS_NOT_SUPPORTED,
+    ContextOutcome.TRANSFER_SYNTAXES_NOT_SUPPORTED: ContextAnswer.SYNTAXES_NOT_SUPPORTED,
+}
+
+
 def first_request(calling: str, called: str) -> AssociateRequest:
     """Every service that the ladder asks about, in one association; queries in implicit little endian alone, which all must take."""
     contexts: list[tuple[str, Sequence[str]]] = []
@@ -86,6 +102,26 @@ def accepted_services(contexts: Iterable[Context]) -> tuple[Service, ...]:
     """The services of which at least one class was accepted, in the order of `Service`."""
     held = {str(context.abstract_syntax) for context in contexts}
     return tuple(service for service in Service if held & set(SOP_CLASSES[service]))
+
+
+def asked_contexts(accept: AssociateAccept) -> tuple[AskedContext, ...]:
+    """Every context of `first_request` with its answer (PS3.8 table 9-18)."""
+    answers = {each.id: each.result for each in accept.contexts}
+    proposed = zip(range(1, 256, 2), AskedClass, strict=False)
+    return tuple(AskedContext(asked, _context_answer(answers.get(number))) for number, asked in proposed)
+
+
+def _context_answer(result: int | None) -> ContextAnswer:
+    if result is None:
+        return ContextAnswer.NOT_ANSWERED
+    return _ANSWERS.get(result, ContextAnswer.OTHER)
+
+
+def storage_context(contexts: Iterable[Context]) -> Context | None:
+    """The accepted storage context in which one object can be offered: secondary capture before an image of a modality."""
+    held = {str(context.abstract_syntax): context for context in contexts}
+    classes = (_CLASSES[each] for each in (AskedClass.SECONDARY_CAPTURE_STORAGE, AskedClass.CT_STORAGE, AskedClass.MR_STORAGE))
+    return next((held[each] for each in classes if each in held), None)
 
 
 def context_of(contexts: Iterable[Context], service: Service) -> Context | None:

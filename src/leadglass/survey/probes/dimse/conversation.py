@@ -14,6 +14,7 @@ from leadglass.dicom.contexts import Context
 from leadglass.dicom.dimse import FindResponse, GetResponse, StoreRequest
 from leadglass.dicom.pdu import AssociateAccept, AssociateRequest
 from leadglass.dicom.status import Status, StatusKind, kind_of
+from leadglass.dicom.uid import Uid
 from leadglass.errors import BadInput
 from leadglass.net.failures import Aborted, AssociationFailed, BrokenOff, Failure, Misbehaved, Rejected, TimedOut, TlsFailed
 from leadglass.net.limits import Limits
@@ -114,6 +115,17 @@ class Conversation:
             return False
         except (AssociationFailed, BadInput):
             return False
+
+    async def store(self, context: Context, uid: Uid, data: bytes) -> int | None:
+        """The status by which a C-STORE of `data` is answered; None where it is not answered."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                return (await self.association.store(context, uid, [data])).status
+        except TimeoutError:
+            self.abort()
+        except (AssociationFailed, BadInput):
+            pass
+        return None
 
     async def begin_image(self, context: Context, identifier: bytes) -> QueryAnswer:
         """Ask for one image by C-GET and abort the association at the first byte of its data set.

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from leadglass.dicom.status import StatusKind, kind_of
 from leadglass.dicom.uid import Uid
 from leadglass.errors import InvalidUid
 from leadglass.survey import products
 from leadglass.survey.addresses import System
-from leadglass.survey.briefing import Briefing
+from leadglass.survey.briefing import Briefing, Counted
 from leadglass.survey.dialer import NoConnection
 from leadglass.survey.observations import (
     ClientCertificate,
+    CountedBy,
     Dimse,
     Ending,
     ExposureLevel,
@@ -20,13 +22,22 @@ from leadglass.survey.observations import (
     Service,
     Tls,
     Transport,
+    WebProduct,
     Write,
 )
 from leadglass.survey.probes.dimse import questions
-from leadglass.survey.probes.dimse.asking import accepted_services, context_of, first_request, image_request
+from leadglass.survey.probes.dimse.asking import (
+    accepted_services,
+    asked_contexts,
+    context_of,
+    first_request,
+    image_request,
+    storage_context,
+)
 from leadglass.survey.probes.dimse.conversation import Conversation, NoAssociation
 from leadglass.survey.probes.dimse.session import Line, Session, query_context
-from leadglass.survey.scope import ExposureLimit
+from leadglass.survey.probes.dimse.synthetic import synthetic_object
+from leadglass.survey.scope import ExposureLimit, Limits
 from leadglass.survey.transport import USUAL_TLS_PORTS, examine
 
 _MAY_BE_TLS = frozenset({Ending.NOT_THIS_PROTOCOL, Ending.CLOSED_BY_PEER, Ending.TIMEOUT})
@@ -41,14 +52,16 @@ class DimseProbe:
     def ports(self, system: System) -> Sequence[int]:
         return system.target.dimse_ports
 
-    def plan(self, system: System) -> Sequence[str]:
+    def plan(self, system: System, limits: Limits) -> Sequence[str]:
         steps = ["an A-ASSOCIATE-RQ, then A-RELEASE", "a TLS greeting where DICOM fails or TLS is usual"]
         if system.level.reaches(ExposureLimit.QUERY):
             steps.append("C-ECHO, one C-FIND for a random UID that matches nobody")
         if system.level.reaches(ExposureLimit.COUNT):
-            steps.append("a C-FIND over all studies (counted, not kept), one for the fields of one study")
+            steps.append("a C-FIND over all studies (counted, not kept) unless a web door has counted; one for the fields of one study")
         if system.level.reaches(ExposureLimit.RETRIEVE):
             steps.append("C-FINDs for one image, its C-GET, aborted at the first byte")
+        if limits.write_probe and system.may_be_touched:
+            steps.append("C-STORE of one marked synthetic object where storage is accepted; it stays there (once for a system)")
         return steps
 
     async def run(self, system: System, port: int, briefing: Briefing) -> Dimse:
@@ -91,6 +104,8 @@ class DimseProbe:
             found = await _ask(session, answer, _associated(line, answer))
             if found.level is ExposureLevel.RECORDS and line.system.level.reaches(ExposureLimit.COUNT):
                 found = await _count(session, found)
+            if line.briefing.write_probe and line.system.may_be_touched and found.write is Write.OFFERED:
+                found = await _offer_object(session, found)
             return found
 
 
@@ -112,8 +127,8 @@ def _not_associated(line: Line, answer: NoAssociation) -> Dimse:
     if answer.spoke_dicom:
         return replace(found, write=Write.REFUSED, transport=Transport.TLS if line.tls else Transport.PLAIN)
     if line.tls:
-        # A TLS 1.3 server may show only now that it wanted a certificate of ours.
-        wanted = answer.ending is Ending.TLS_FAILED
+        # A TLS 1.3 server may show only now that it wanted a certificate of ours; one that agreed on nothing with us shows nothing by it.
+        wanted = answer.ending is Ending.TLS_FAILED and line.tls.version is not None
         return replace(
             found, write=Write.REFUSED if wanted else Write.NOT_TRIED, transport=Transport.MUTUAL_TLS if wanted else Transport.TLS
         )
@@ -128,6 +143,7 @@ def _associated(line: Line, conversation: Conversation) -> Dimse:
         transport=Transport.TLS if line.tls else Transport.PLAIN,
         write=Write.OFFERED if Service.STORAGE in accepted else Write.REFUSED,
         accepted=accepted,
+        contexts=asked_contexts(conversation.accept),
         refused=tuple(service for service in Service if service not in accepted),
     )
     return _with_fingerprint(found, conversation)
@@ -150,15 +166,49 @@ async def _ask(session: Session, conversation: Conversation, found: Dimse) -> Di
 async def _count(session: Session, found: Dimse) -> Dimse:
     """How many, which fields, and whether an image would be handed out."""
     briefing = session.line.briefing
-    counting = questions.Counting(session, key=briefing.key, max_matches=briefing.max_matches, seconds=briefing.counting_seconds)
-    found = replace(found, records=await counting.count())
-    if not counting.first_study:
+    first_study = ""
+    if _is_counted(briefing.counted, found):
+        found = replace(found, counted_by=CountedBy.COUNT_ENDPOINT)
+    else:
+        counting = questions.Counting(session, key=briefing.key, max_matches=briefing.max_matches, seconds=briefing.counting_seconds)
+        records = await counting.count()
+        found = replace(found, records=records, counted_by=CountedBy.QUERY if records else None)
+        first_study = counting.first_study
+        if not first_study:
+            return found
+    fields, first_study = await questions.fields_of(session, first_study)
+    found = replace(found, fields=fields)
+    if not first_study or not session.line.system.level.reaches(ExposureLimit.RETRIEVE) or Service.STUDY_ROOT_GET not in found.accepted:
         return found
-    found = replace(found, fields=await questions.fields_of(session, counting.first_study))
-    if not session.line.system.level.reaches(ExposureLimit.RETRIEVE) or Service.STUDY_ROOT_GET not in found.accepted:
-        return found
-    image = await questions.any_image(session, counting.first_study)
+    image = await questions.any_image(session, first_study)
     return found if image is None else await _begin_image(session, found, image)
+
+
+_TOOLKITS = {WebProduct.ORTHANC: "DCMTK", WebProduct.DCM4CHEE: "dcm4che"}
+
+
+def _is_counted(counted: Counted | None, found: Dimse) -> bool:
+    """Whether the count that a web door of this address gave is this archive's too: its toolkit is that of the product."""
+    if counted is None or found.fingerprint is None:
+        return False
+    return products.fingerprints()[found.fingerprint].toolkit == _TOOLKITS.get(counted.product)
+
+
+async def _offer_object(session: Session, found: Dimse) -> Dimse:
+    """C-STORE of the one synthetic object; only where `write_probe` asks for it."""
+    line = session.line
+    conversation = await session.conversation()
+    context = storage_context(conversation.contexts) if conversation is not None else None
+    if conversation is None or context is None:
+        return found
+    offered = synthetic_object(context, line.briefing.run_id)
+    status = await conversation.store(context, offered.uid, offered.data)
+    found = replace(found, store_status=status)
+    if status is None:
+        return found
+    if kind_of(status) in {StatusKind.SUCCESS, StatusKind.WARNING}:
+        return replace(found, write=Write.ACCEPTED, synthetic_object=offered.number)
+    return replace(found, write=Write.REFUSED)
 
 
 async def _begin_image(session: Session, found: Dimse, image: questions.ImagePointer) -> Dimse:

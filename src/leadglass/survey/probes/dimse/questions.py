@@ -112,10 +112,13 @@ class Counting:
         return rows if search.is_complete else None
 
 
-async def fields_of(session: Session, study: str) -> tuple[Field, ...]:
-    """Which attributes one study's row has a value for; the values are dropped here."""
+async def fields_of(session: Session, study: str) -> tuple[tuple[Field, ...], str]:
+    """Which attributes one study's row has a value for, the values dropped here; and its UID.
+
+    `study`: its UID; empty for whichever comes first.
+    """
     row = await _one_row(session, Level.STUDY, {"StudyInstanceUID": study} | dict.fromkeys(Field, ""))
-    return tuple(each for each in Field if row.get(each))
+    return tuple(each for each in Field if row.get(each)), row.get("StudyInstanceUID", "") or study
 
 
 async def any_image(session: Session, study: str) -> ImagePointer | None:

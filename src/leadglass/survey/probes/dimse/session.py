@@ -67,14 +67,17 @@ class Session:
             associated(link, request, tls=tls, server_name=name, seconds=self.line.briefing.timeout)
         )
 
-    async def standing(self) -> tuple[Conversation, Context] | None:
-        """An association in which a query can be put, and its context; None where there is none any more."""
+    async def conversation(self) -> Conversation | None:
+        """An association that another question can be put in; None where there is none any more."""
         if (self._conversation is None or not self._conversation.is_usable) and self._left:
             await self.open(first_request(self.line.briefing.calling_aet, self.line.called))
-        if self._conversation is None or not self._conversation.is_usable:
-            return None
-        context = query_context(self._conversation)
-        return None if context is None else (self._conversation, context)
+        return self._conversation if self._conversation is not None and self._conversation.is_usable else None
+
+    async def standing(self) -> tuple[Conversation, Context] | None:
+        """An association in which a query can be put, and its context; None where there is none any more."""
+        conversation = await self.conversation()
+        context = query_context(conversation) if conversation is not None else None
+        return None if conversation is None or context is None else (conversation, context)
 
     async def end(self) -> None:
         """Release what stands; a peer that talks on instead of agreeing is cut off."""

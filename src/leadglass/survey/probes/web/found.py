@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from leadglass.survey import dicomjson
 from leadglass.survey.briefing import Briefing
-from leadglass.survey.observations import Ending, Field, RecordCounts, VersionNumber, WebApi, WebProduct
+from leadglass.survey.observations import CountedBy, Ending, Field, RecordCounts, VersionNumber, WebApi, WebProduct
 from leadglass.survey.scope import ExposureLimit
 from leadglass.survey.webclient import Page, WebClient
 
@@ -20,10 +20,13 @@ class Found:
     is_open: bool = False
     product: WebProduct | None = None
     version: VersionNumber | None = None
+    path: str = ""
+    """Where it answered: asked once more with a foreign origin."""
     records: RecordCounts | None = None
+    counted_by: CountedBy | None = None
     fields: tuple[Field, ...] = ()
+    metadata: bool = False
     hands_out_images: bool = False
-    any_origin_with_credentials: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,10 @@ class Visit:
     level: ExposureLimit
     nonsense: "Page | Ending"
     """The answer to a path that no product has: an API that answers like it is a catch-all page."""
+    nonsense_page: "Page | Ending"
+    """The same, asked for as a browser asks for a page: some servers catch only those."""
+    counted: RecordCounts | None = None
+    """By the product's own count, if one of its interfaces has given it: then nothing is counted row by row."""
 
     @property
     def everything_is_guarded(self) -> bool:
@@ -43,6 +50,13 @@ class Visit:
     @property
     def answers_everything(self) -> bool:
         return isinstance(self.nonsense, Page) and 200 <= self.nonsense.status < 300
+
+    def is_catch_all(self, page: "Page | Ending") -> bool:
+        """Whether `page` is what a browser gets for any path."""
+        nonsense = self.nonsense_page
+        if isinstance(page, Ending) or isinstance(nonsense, Ending):
+            return False
+        return 200 <= nonsense.status < 300 and nonsense.body == page.body
 
 
 def nonsense_path() -> str:
@@ -55,3 +69,8 @@ def json_of(page: "Page | Ending") -> dicomjson.Json:
     if isinstance(page, Ending) or page.status != 200 or not page.is_json or not page.whole:
         return None
     return dicomjson.parse(page.body)
+
+
+def random_uid() -> str:
+    """A UUID-derived UID (PS3.5 B.2) that no archive holds."""
+    return f"2.25.{secrets.randbits(122) + (1 << 122)}"

@@ -6,15 +6,18 @@ from dataclasses import replace
 from leadglass.survey.addresses import System
 from leadglass.survey.briefing import Briefing
 from leadglass.survey.observations import UNREACHED, ClientCertificate, Ending, ExposureLevel, Field, Protocol, Tls, Transport, Web, WebApi
-from leadglass.survey.probes.web import dcm4chee, orthanc, qido, viewers
+from leadglass.survey.probes.web import accounts, dcm4chee, dicoogle, listings, ohif, orthanc, qido, viewers
 from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, nonsense_path
-from leadglass.survey.scope import ExposureLimit
+from leadglass.survey.scope import ExposureLimit, Limits
 from leadglass.survey.transport import USUAL_TLS_PORTS, examine, stranger_context
 from leadglass.survey.webclient import PLAIN_TO_TLS, Page, WebClient
 
+STRANGE_ORIGIN = "https://leadglass.invalid"
+"""An origin that no site can have (RFC 2606)."""
+
 
 class WebProbe:
-    """Front page, DICOMweb, Orthanc, dcm4chee-arc, viewers; GET alone."""
+    """Front page, DICOMweb, the products' own interfaces, viewers, lists of folders; nothing but GET unless `default_accounts` asks."""
 
     name = "web"
     title = "HTTP (DICOMweb, viewers)"
@@ -22,17 +25,21 @@ class WebProbe:
     def ports(self, system: System) -> Sequence[int]:
         return system.target.web_ports
 
-    def plan(self, system: System) -> Sequence[str]:
+    def plan(self, system: System, limits: Limits) -> Sequence[str]:
         steps = ["GET /, over HTTP or HTTPS; four TLS greetings where it is HTTPS"]
         if system.level.reaches(ExposureLimit.QUERY):
             roots = ", ".join(qido.ROOTS)
-            steps.append(
-                f"one QIDO-RS search for a random UID under each of {roots}; GET /system, /dcm4chee-arc/aets and the pages of known viewers"
-            )
+            marks = ", ".join(dict.fromkeys((*(mark.path for mark in viewers.MARKS), *listings.FOLDERS)))
+            steps += [
+                f"a QIDO-RS search for a random UID under each of {roots}, and where OHIF's app-config.js says; one with a foreign Origin",
+                f"GET two paths that nothing has; /system, /dcm4chee-arc/aets, Dicoogle's /search for a random UID; {marks}",
+            ]
         if system.level.reaches(ExposureLimit.COUNT):
             steps.append("the product's count, or a QIDO-RS search page by page (counted, not kept)")
         if system.level.reaches(ExposureLimit.RETRIEVE):
-            steps.append("the first bytes of one image")
+            steps.append("the metadata and the first bytes of one image; the first bytes of one file that a folder's list names")
+        if limits.default_accounts and system.may_be_touched:
+            steps.append("the one documented account of a recognised product, once")
         return steps
 
     async def run(self, system: System, port: int, briefing: Briefing) -> Web:
@@ -85,18 +92,54 @@ async def _look_around(system: System, port: int, briefing: Briefing, client: We
         transport=Transport.TLS if tls else Transport.PLAIN,
         ending=Ending.DONE,
         product=viewers.product_of(front),
-        directory_listing=viewers.is_directory_listing(front),
+        directory_listing=listings.is_listing(front),
         tls=tls,
     )
     if system.level.reaches(ExposureLimit.QUERY):
         nonsense = await client.get(nonsense_path(), accept=JSON_TYPES)
-        visit = Visit(client, briefing, system.level, nonsense)
-        found = [each for each in [await orthanc.look(visit), await dcm4chee.look(visit)] if each is not None]
-        if not any(each.api is WebApi.QIDO for each in found):
-            found += [each for each in [await qido.look(visit)] if each is not None]
-        seen = replace(seen, catch_all=visit.answers_everything, viewers=await viewers.look(visit))
-        seen = _with(seen, found)
+        visit = Visit(client, briefing, system.level, nonsense, await client.get(nonsense_path(), accept="text/html"))
+        seen = replace(seen, catch_all=visit.answers_everything or visit.is_catch_all(front))
+        seen = await _ask(visit, seen, front, tries_account=briefing.default_accounts and system.may_be_touched)
     return replace(seen, redirect_refused=client.redirect_refused)
+
+
+async def _ask(visit: Visit, seen: Web, front: Page, *, tries_account: bool) -> Web:
+    """Every interface and page that a product is known to have."""
+    pages = await viewers.look(visit, front)
+    configuration = await ohif.look(visit, pages)
+    found = [each for each in [await orthanc.look(visit), await dcm4chee.look(visit), await dicoogle.look(visit)] if each is not None]
+    visit = replace(visit, counted=next((each.records for each in found if each.records and each.records.exact), None))
+    if not any(each.api is WebApi.QIDO for each in found):
+        found += [each for each in [await qido.look(visit, tuple(dict.fromkeys((*configuration.roots, *qido.ROOTS))))] if each is not None]
+    listed = await listings.look(visit, front)
+    seen = replace(
+        seen,
+        viewers=tuple(each.viewer for each in pages),
+        directory_listing=listed.found,
+        listed_images=listed.images,
+        config_names_service=configuration.names_service,
+        config_holds_credentials=configuration.holds_credentials,
+    )
+    seen = _with(seen, found)
+    if listed.hands_out_images:
+        seen = replace(seen, level=ExposureLevel.IMAGES)
+    for each in found:
+        if each.path:
+            seen = await _with_origins(visit.client, each.path, seen)
+    if tries_account:
+        sign_in = next((each.path for each in found if each.product is seen.product and not each.is_open), "")
+        seen = replace(seen, default_account=await accounts.look(visit.client, seen.product, sign_in))
+    return seen
+
+
+async def _with_origins(client: WebClient, path: str, seen: Web) -> Web:
+    """Whether an interface lets a page of any other origin read its answers (Fetch standard, CORS protocol)."""
+    page = await client.get(path, accept=JSON_TYPES, headers=(("Origin", STRANGE_ORIGIN),))
+    if isinstance(page, Ending) or page.allow_origin not in {"*", STRANGE_ORIGIN}:
+        return seen
+    # With "*" a browser sends no sign-in, whatever the other header says.
+    with_credentials = page.allow_origin == STRANGE_ORIGIN and page.allow_credentials
+    return replace(seen, any_origin=True, any_origin_with_credentials=seen.any_origin_with_credentials or with_credentials)
 
 
 def _with(seen: Web, found: Sequence[Found]) -> Web:
@@ -106,7 +149,8 @@ def _with(seen: Web, found: Sequence[Found]) -> Web:
     level = seen.level
     if open_ones:
         level = ExposureLevel.IMAGES if any(each.hands_out_images for each in open_ones) else ExposureLevel.RECORDS
-    counted = [each.records for each in open_ones if each.records is not None]
+    counted = [each for each in open_ones if each.records is not None]
+    fullest = max(counted, key=lambda each: (each.records.studies, each.records.exact) if each.records else (0, False), default=Found())
     fields = {field for each in open_ones for field in each.fields}
     return replace(
         seen,
@@ -116,7 +160,8 @@ def _with(seen: Web, found: Sequence[Found]) -> Web:
         product_version=next((each.version for each in found if each.version), None),
         open_apis=tuple(dict.fromkeys(each.api for each in open_ones if each.api)),
         guarded_apis=guarded,
-        any_origin_with_credentials=any(each.any_origin_with_credentials for each in open_ones),
-        records=max(counted, key=lambda each: (each.studies, each.exact), default=None),
+        metadata=any(each.metadata for each in open_ones),
+        records=fullest.records,
+        counted_by=fullest.counted_by,
         fields=tuple(each for each in Field if each in fields),
     )

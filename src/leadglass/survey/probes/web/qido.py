@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,8 +9,8 @@ from leadglass.dicom.uid import Uid
 from leadglass.errors import InvalidUid
 from leadglass.survey import dicomjson
 from leadglass.survey.dicomjson import FIELD_TAGS, INSTANCE, SERIES, STUDY, STUDY_INSTANCES
-from leadglass.survey.observations import Ending, RecordCounts, WebApi
-from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, json_of
+from leadglass.survey.observations import CountedBy, Ending, RecordCounts, WebApi
+from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, json_of, random_uid
 from leadglass.survey.scope import ExposureLimit
 from leadglass.survey.tally import Tally
 from leadglass.survey.webclient import Page
@@ -37,14 +36,14 @@ async def look(visit: Visit, roots: Sequence[str] = ROOTS) -> Found | None:
     """The first root that answers a search, else one that asks for a sign-in."""
     guarded: Found | None = None
     for root in roots:
-        uid = f"2.25.{secrets.randbits(122) + (1 << 122)}"
-        page = await visit.client.get(f"{root}/studies?StudyInstanceUID={uid}&limit=1", accept=JSON_TYPES)
+        path = f"{root}/studies?StudyInstanceUID={random_uid()}&limit=1"
+        page = await visit.client.get(path, accept=JSON_TYPES)
         if isinstance(page, Ending):
             continue
         if page.asks_sign_in and guarded is None:
-            guarded = Found(api=WebApi.QIDO)
+            guarded = Found(api=WebApi.QIDO, path=path)
         if _answers(page) and not _answers(visit.nonsense):
-            found = Found(api=WebApi.QIDO, is_open=True, any_origin_with_credentials=page.allow_origin == "*" and page.allow_credentials)
+            found = Found(api=WebApi.QIDO, is_open=True, path=path)
             return await _further(visit, root, found)
     return guarded
 
@@ -59,19 +58,23 @@ def _answers(page: Page | Ending) -> bool:
 async def _further(visit: Visit, root: str, found: Found) -> Found:
     if visit.level.reaches(ExposureLimit.COUNT):
         row = await _one_row(visit, f"{root}/studies", "&".join(f"includefield={tag}" for tag in FIELD_TAGS.values()))
-        found = replace(found, records=await _count(visit, root), fields=dicomjson.fields_of(row))
-    if visit.level.reaches(ExposureLimit.RETRIEVE):
-        found = replace(found, hands_out_images=await _begins_image(visit, root))
+        found = replace(found, fields=dicomjson.fields_of(row))
+        if visit.counted is None:
+            found = await _counted(visit, root, found)
+    if visit.level.reaches(ExposureLimit.RETRIEVE) and (image := await _any_image(visit, root)):
+        found = replace(found, metadata=await _hands_out_metadata(visit, image), hands_out_images=await _begins_image(visit, image))
     return found
 
 
-async def _count(visit: Visit, root: str) -> RecordCounts | None:
+async def _counted(visit: Visit, root: str, found: Found) -> Found:
     try:
         async with asyncio.timeout(visit.briefing.counting_seconds):
-            return await _count_by_product(visit, root) or await _count_by_pages(visit, root)
+            if records := await _count_by_product(visit, root):
+                return replace(found, records=records, counted_by=CountedBy.COUNT_ENDPOINT)
+            return replace(found, records=await _count_by_pages(visit, root), counted_by=CountedBy.PAGES)
     except TimeoutError:
         await visit.client.hang_up()
-        return None
+        return found
 
 
 async def _count_by_product(visit: Visit, root: str) -> RecordCounts | None:
@@ -110,16 +113,27 @@ async def _count_by_pages(visit: Visit, root: str) -> RecordCounts:
     return tally.counts(exact=False)
 
 
-async def _begins_image(visit: Visit, root: str) -> bool:
-    """Whether one image would be handed out: its first bytes are read, then the connection is closed."""
+async def _any_image(visit: Visit, root: str) -> str:
+    """The path of some image; empty where there is none, or a UID on the way is not one to ask with."""
     path = f"{root}/studies"
     for tag, below in ((STUDY, "series"), (SERIES, "instances"), (INSTANCE, "")):
         row = await _one_row(visit, path, "")
         try:
             path = f"{path}/{Uid(dicomjson.text_of(row, tag))}" + (f"/{below}" if below else "")
         except InvalidUid:
-            return False
-    page = await visit.client.get(path, accept=_IMAGE, most=1024, patience=4)
+            return ""
+    return path
+
+
+async def _hands_out_metadata(visit: Visit, image: str) -> bool:
+    """Whether an image's metadata come (PS3.18 10.4.1.1.2); they are dropped here."""
+    page = await visit.client.get(f"{image}/metadata", accept=JSON_TYPES, most=dicomjson.MAX_JSON_BYTES, patience=4)
+    return bool(dicomjson.rows(json_of(page)))
+
+
+async def _begins_image(visit: Visit, image: str) -> bool:
+    """Whether one image would be handed out: its first bytes are read, then the connection is closed."""
+    page = await visit.client.get(image, accept=_IMAGE, most=1024, patience=4)
     await visit.client.hang_up()
     if isinstance(page, Ending) or page.status != 200:
         return False

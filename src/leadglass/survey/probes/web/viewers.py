@@ -1,4 +1,4 @@
-"""Pages for people: viewers and explorers that are served without sign-in, and listings of a folder."""
+"""Pages for people: viewers and explorers that are served without sign-in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,33 +24,44 @@ MARKS: Sequence[Mark] = (
     Mark(Viewer.DCM4CHEE_UI, "/dcm4chee-arc/ui2/", b"dcm4che"),
     Mark(Viewer.OHIF, "/ohif/", b"ohif"),
     Mark(Viewer.OHIF, "/viewer/", b"ohif"),
+    Mark(Viewer.OVIYAM, "/oviyam2/", b"oviyam"),
+    Mark(Viewer.WEASIS, "/weasis-pacs-connector/", b"weasis"),
 )
 
 _PRODUCTS_BY_MARK = (
     (b"dicoogle", WebProduct.DICOOGLE),
     (b"js/md.main.min.", WebProduct.MEDDREAM),
     (b"<title>ohif", WebProduct.OHIF),
+    (b"<title>oviyam", WebProduct.OVIYAM),
 )
 
 
-async def look(visit: Visit) -> tuple[Viewer, ...]:
-    """The viewers whose page a stranger gets, each once; none where the server gives any path the same page."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A viewer, and the path of its page."""
+
+    viewer: Viewer
+    path: str
+
+
+async def look(visit: Visit, front: Page) -> tuple[Seen, ...]:
+    """The viewers whose page a stranger gets, each once.
+
+    A page that the server gives for any path is a viewer's only if it says so on the front page, as OHIF's own does.
+    """
+    found: list[Seen] = []
+    if front.status == 200 and front.is_html and product_of(front) is WebProduct.OHIF:
+        found.append(Seen(Viewer.OHIF, "/"))
     if visit.answers_everything:
-        return ()
-    found: list[Viewer] = []
+        return tuple(found)
     for mark in MARKS:
-        if mark.viewer in found:
+        if any(mark.viewer is each.viewer for each in found):
             continue
         page = await visit.client.get(mark.path, accept="text/html")
-        if isinstance(page, Page) and page.status == 200 and page.is_html and mark.text in page.body.lower():
-            found.append(mark.viewer)
+        is_page = isinstance(page, Page) and page.status == 200 and page.is_html and not visit.is_catch_all(page)
+        if is_page and isinstance(page, Page) and mark.text in page.body.lower():
+            found.append(Seen(mark.viewer, mark.path))
     return tuple(found)
-
-
-def is_directory_listing(page: Page) -> bool:
-    """Whether the page is a web server's own list of a folder."""
-    head = page.body[:2000].lower()
-    return page.status == 200 and page.is_html and (b"<title>index of /" in head or b"<title>directory listing for /" in head)
 
 
 def product_of(page: Page) -> WebProduct | None:
