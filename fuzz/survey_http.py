@@ -30,6 +30,12 @@ class _Canned:
             ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
             yield ours
 
+    async def pause(self, address: IpAddress) -> None:
+        """Nobody is tired here."""
+
+    def observe(self, address: IpAddress, slowdown: float) -> None:
+        """Nobody is slow here."""
+
 
 def target(data: bytes) -> None:
     """Take `data` for the answer to a GET."""

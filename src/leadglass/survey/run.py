@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from leadglass.errors import ConfigurationError
-from leadglass.survey.addresses import RefusedTarget, resolve_by_system, systems_of
+from leadglass.survey import control
+from leadglass.survey.addresses import RefusedTarget, Surroundings, surroundings_of_this_host, systems_of
 from leadglass.survey.observations import UNREACHED
 from leadglass.survey.probes import PROBES
 from leadglass.survey.probing import Orders, Probing, Seen
+from leadglass.survey.proving import prove
 from leadglass.survey.report import write_reports
 from leadglass.survey.results import Result, Results, judge
 from leadglass.survey.scope import ExposureLimit, Scope, load_scope
@@ -51,7 +53,7 @@ def survey(
     now = dt.datetime.now(dt.UTC)
     scope.check_valid_on(now.astimezone().date())
     if dry_run:
-        return asyncio.run(_plan(scope, now))
+        return asyncio.run(plan(scope, now))
     check_folder(out)
     ca_file = scope_path.parent / scope.limits.ca_file if scope.limits.ca_file else None
     results = asyncio.run(run(scope, now=now, ca_file=ca_file, progress=progress, probing=probing))
@@ -72,6 +74,7 @@ async def run(
     ca_file: Path | None = None,
     progress: Report | None = None,
     probing: Probing = probe_in_workers,
+    surroundings: Surroundings | None = None,
 ) -> Results:
     """Survey every system of `scope`; the caller has checked its authority.
 
@@ -79,13 +82,18 @@ async def run(
     comes into this process, unless `probing` is `probe_here`.
     """
     began = time.monotonic()
-    systems, refused = await systems_of(scope, resolve_by_system)
+    surroundings = surroundings or surroundings_of_this_host()
+    run_id = secrets.token_hex(3)
+    named, refused = await systems_of(scope, surroundings.resolve, surroundings.private)
+    proving = await prove(named, scope, surroundings, run_id=run_id)
+    systems = proving.systems
+    refused += proving.refused
     limits = scope.limits
     orders = Orders(
         per_second=limits.connections_per_second,
         timeout=limits.timeout_seconds,
         max_matches=limits.max_matches,
-        run_id=secrets.token_hex(3),
+        run_id=run_id,
         contact=scope.authority.contact,
         ca_file=ca_file,
     )
@@ -115,19 +123,22 @@ async def run(
         refused=tuple(refused),
         addresses_asked=len(systems),
         addresses_silent=silent,
+        proven=tuple(proving.proven),
     )
 
 
-async def _plan(scope: Scope, now: dt.datetime) -> Results:
+async def plan(scope: Scope, now: dt.datetime, surroundings: Surroundings | None = None) -> Results:
     """What would be sent to whom; names are not looked up, since that would send something."""
+    surroundings = surroundings or surroundings_of_this_host()
     names: dict[str, str] = {}
 
     async def remember(name: str) -> Sequence[str]:
         names[name] = name
         return ()
 
-    systems, refused = await systems_of(scope, remember)
+    systems, refused = await systems_of(scope, remember, surroundings.private)
     lines = [f"{name}: would be resolved, and spoken to if the scope allows its address" for name in names]
+    lines += control.plan(scope, systems, surroundings)
     for system in systems:
         for probe in PROBES:
             lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in probe.plan(system)]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+import time
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -11,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 import h11
 
 from leadglass.survey.addresses import System
-from leadglass.survey.dialer import Dialer, NoConnection
+from leadglass.survey.dialer import Dialer, NoConnection, Slowness
 from leadglass.survey.observations import Ending
 
 MAX_HEADER_BYTES = 32 << 10
@@ -67,6 +68,7 @@ class WebClient:
         self._stack = contextlib.AsyncExitStack()
         self._link: Link | None = None
         self._requests = 0
+        self._slowness = Slowness()
         self.redirect_refused = False
 
     async def __aenter__(self) -> Self:
@@ -75,14 +77,17 @@ class WebClient:
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         await self.hang_up()
 
-    async def get(self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY, patience: float = 1.0) -> Page | Ending:
+    async def get(
+        self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY, patience: float = 1.0, redirects: int = MAX_REDIRECTS
+    ) -> Page | Ending:
         """The answer to one GET, redirects within the same port followed.
 
         `most`: bytes of body that are read; the connection is cut beyond them. `patience`: how many timeouts the whole answer may take.
+        `redirects`: how many are followed; with none, a redirect is the answer.
         """
-        for _ in range(MAX_REDIRECTS + 1):
+        for _ in range(redirects + 1):
             answer = await self._get_once(path, accept, most, patience)
-            if isinstance(answer, Ending) or not answer.location:
+            if isinstance(answer, Ending) or not answer.location or not redirects:
                 return answer
             followed = self._followed(path, answer.location)
             if followed is None:
@@ -126,17 +131,21 @@ class WebClient:
         return answer
 
     async def _exchange(self, path: str, accept: str, most: int, patience: float) -> Page | Ending:
-        # The dialer's waiting for its turn is not the server's time.
+        # Waiting for our turn is not the server's time.
+        if self._link is not None:
+            await self._dialer.pause(self._system.address)
         link = self._link or await self._connect()
         if isinstance(link, Ending):
             await self.hang_up()
             return link
         self._link = link
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout * patience):
                 answer = await self._ask(link, path, accept, most)
         except TimeoutError:
             answer = Ending.TIMEOUT
+        self._dialer.observe(self._system.address, self._slowness.of(path.partition("?")[0][:200], time.monotonic() - began))
         if isinstance(answer, Ending) or not answer.whole:
             await self.hang_up()
         return answer
