@@ -227,7 +227,7 @@ def test_a_file_of_the_server_at_the_address_is_proof() -> None:
     "answer",
     [
         pytest.param(lambda asked, scope: asked.answer(value(scope, ExposureLimit.RETRIEVE).encode(), status=404), id="not found"),
-        pytest.param(lambda asked, scope: asked.answer(b"x" * 5000 + b"\n" + value(scope, ExposureLimit.RETRIEVE).encode()), id="too long"),
+        pytest.param(lambda asked, scope: asked.answer(value(scope, ExposureLimit.RETRIEVE).encode() + b"\n" + b"x" * 5000), id="too long"),
         pytest.param(lambda asked, scope: asked.answer(f"<p>{value(scope, ExposureLimit.RETRIEVE)}</p>".encode()), id="in a page"),
         pytest.param(
             lambda asked, scope: asked.answer(
