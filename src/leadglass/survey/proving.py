@@ -127,7 +127,7 @@ async def _in_file(
     bare = replace(system, target=system.target.model_copy(update={"host": str(system.address)}))
     tls = stranger_context() if secure else None
     async with WebClient(bare, port, dialer, tls=tls, timeout=timeout, user_agent=agent) as client:
-        page = await client.get(control.WELL_KNOWN, accept="text/plain", most=MAX_FILE_BYTES, redirects=0)
+        page = await client.get_here(control.WELL_KNOWN, accept="text/plain", most=MAX_FILE_BYTES)
     if isinstance(page, Ending) or page.status != 200 or not page.whole:
         return None
     return control.proven(page.body.split(b"\n"), expected)

@@ -77,23 +77,24 @@ class WebClient:
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         await self.hang_up()
 
-    async def get(
-        self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY, patience: float = 1.0, redirects: int = MAX_REDIRECTS
-    ) -> Page | Ending:
+    async def get(self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY, patience: float = 1.0) -> Page | Ending:
         """The answer to one GET, redirects within the same port followed.
 
         `most`: bytes of body that are read; the connection is cut beyond them. `patience`: how many timeouts the whole answer may take.
-        `redirects`: how many are followed; with none, a redirect is the answer.
         """
-        for _ in range(redirects + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             answer = await self._get_once(path, accept, most, patience)
-            if isinstance(answer, Ending) or not answer.location or not redirects:
+            if isinstance(answer, Ending) or not answer.location:
                 return answer
             followed = self._followed(path, answer.location)
             if followed is None:
                 return answer
             path = followed
         return Ending.OVER_A_BOUND
+
+    async def get_here(self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY) -> Page | Ending:
+        """The answer to one GET; a redirect is an answer."""
+        return await self._get_once(path, accept, most, 1.0)
 
     async def hang_up(self) -> None:
         """Close the connection, if there is one."""
