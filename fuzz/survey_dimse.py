@@ -15,6 +15,8 @@ from leadglass.survey.probes.dimse.probe import DimseProbe
 from leadglass.vocabulary import Level
 
 PORT = 104
+MUTATIONS = 50
+"""In `make test`: each is several associations."""
 
 
 def target(data: bytes) -> None:

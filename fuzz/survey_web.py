@@ -22,7 +22,7 @@ class Server(InTurn):
     def answer(self, asked: bytes, part: bytes) -> bytes:
         kinds = (b"application/dicom+json", b"application/json", b"text/html", b"multipart/related")
         kind = kinds[part[0] % 4] if part else kinds[0]
-        first = asked.split(b" ")[1].split(b"/")[1]
+        first = asked.partition(b" /")[2].partition(b" ")[0].partition(b"/")[0]
         found = b"404 Not Found" if len(first) == 12 and not first.strip(b"0123456789abcdef") else b"200 OK"
         body = part[1:]
         return b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (found, kind, len(body)) + body
