@@ -290,6 +290,9 @@ def test_a_dry_run_says_what_to_publish_where_and_that_is_proof() -> None:
     said = "\n".join(planned)
     (told,) = [line.rpartition(" ")[2] for line in planned if "its operator publishes" in line]
     assert f"DNS TXT at _leadglass-survey.{REVERSE}" in said
+    further = [line for line in planned if line.startswith(f"{HOST} port 104: if control is proven: ")]
+    assert any("first byte" in line for line in further)
+    assert not any("first byte" in line for line in planned if "if control is proven" not in line)
     level, _, _ = in_dns(scope, {(f"_leadglass-survey.{REVERSE}", "TXT"): [f'"{told}"']})
     assert level is ExposureLimit.RETRIEVE
 

@@ -1,6 +1,7 @@
 """A survey from its scope to its report: nothing is sent before the authority, the addresses and the level have been checked."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import secrets
 import time
@@ -141,6 +142,15 @@ async def plan(scope: Scope, now: dt.datetime, surroundings: Surroundings | None
     lines += control.plan(scope, systems, surroundings)
     for system in systems:
         for probe in PROBES:
-            lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in probe.plan(system)]
+            lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in _steps(probe, system, scope)]
     really_refused = [each for each in refused if each.host not in names]
     return Results(scope, now.isoformat(timespec="seconds"), 0.0, "", (), tuple(really_refused), plan=tuple(lines))
+
+
+def _steps(probe: Probe, system: System, scope: Scope) -> Sequence[str]:
+    """What `probe` would send, and what more it would send to a host that is proven to be the owner's."""
+    sure = list(probe.plan(system))
+    if system.beyond is None or scope.control is None:
+        return sure
+    further = probe.plan(dataclasses.replace(system, level=system.beyond))
+    return sure + [f"if control is proven: {step}" for step in further if step not in sure]
