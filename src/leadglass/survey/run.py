@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from leadglass.errors import ConfigurationError
 from leadglass.survey import control
-from leadglass.survey.addresses import RefusedTarget, Surroundings, surroundings_of_this_host, systems_of
+from leadglass.survey.addresses import RefusedTarget, Surroundings, System, surroundings_of_this_host, systems_of
+from leadglass.survey.briefing import Probe
 from leadglass.survey.observations import UNREACHED
 from leadglass.survey.probes import PROBES
 from leadglass.survey.probing import Orders, Probing, Seen
