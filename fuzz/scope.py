@@ -14,6 +14,8 @@ valid_until = 2027-03-31
 [limits]
 level = "count"
 opt_out = ["10.0.0.9/32"]
+[control]
+key = "0123456789abcdef"
 [[target]]
 name = "North"
 host = "10.0.0.0/28"

@@ -1,34 +1,15 @@
 """What a web server sends to the survey, by a socket pair; and what its pages are taken for."""
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import AsyncIterator
 from ipaddress import ip_address
 
-from leadglass.survey.addresses import IpAddress, System
-from leadglass.survey.dialer import NoConnection
+from fuzz._canned import Canned
+from leadglass.survey.addresses import System
 from leadglass.survey.probes.web import listings, ohif, viewers
 from leadglass.survey.scope import ExposureLimit, Target
 from leadglass.survey.webclient import Page, WebClient
 
 _SYSTEM = System(Target(name="a", host="127.0.0.1", web_ports=(80,)), ip_address("127.0.0.1"), ExposureLimit.QUERY, from_range=False)
-
-
-class _Canned:
-    """A dialer whose every connection has said `data` and ended."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    @contextlib.asynccontextmanager
-    async def connection(self, address: IpAddress, port: int) -> AsyncIterator[socket.socket | NoConnection]:  # noqa: ARG002 - the Dialer's
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            theirs.sendall(self._data)
-            theirs.shutdown(socket.SHUT_WR)
-            ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            yield ours
 
 
 def target(data: bytes) -> None:
@@ -37,7 +18,7 @@ def target(data: bytes) -> None:
 
 
 async def _ask(data: bytes) -> None:
-    async with WebClient(_SYSTEM, 80, _Canned(data), tls=None, timeout=2, user_agent="fuzz") as client:
+    async with WebClient(_SYSTEM, 80, Canned(data), tls=None, timeout=2, user_agent="fuzz") as client:
         page = await client.get("/", most=4096)
     if isinstance(page, Page):
         assert len(page.body) <= 4096

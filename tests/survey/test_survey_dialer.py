@@ -1,6 +1,7 @@
 """The dialer opens what the scope names, one connection at a time for each host, no faster than it is told."""
 
 import asyncio
+import itertools
 import socket
 import time
 from ipaddress import ip_address
@@ -9,7 +10,7 @@ import pytest
 
 from leadglass.errors import OutOfScope
 from leadglass.survey.addresses import System
-from leadglass.survey.dialer import MOST_PATIENCE, NEIGHBOURHOOD_SHARE, NoConnection, Pace, ScopedDialer
+from leadglass.survey.dialer import HOST_SHARE, MOST_PATIENCE, NEIGHBOURHOOD_SHARE, NoConnection, Pace, ScopedDialer
 from leadglass.survey.observations import Ending
 from leadglass.survey.scope import ExposureLimit, Target
 from tests import peers
@@ -102,7 +103,7 @@ def test_a_connection_waits_for_its_turn() -> None:
         return time.monotonic() - began
 
     with talking(hang_up) as listener:
-        assert 2 / (20 * NEIGHBOURHOOD_SHARE) - 0.02 < asyncio.run(measure(listener.port)) < 5
+        assert 2 / (20 * HOST_SHARE) - 0.02 < asyncio.run(measure(listener.port)) < 5
 
 
 def seconds_for(pace: Pace, hosts: list[str]) -> float:
@@ -124,11 +125,84 @@ def test_one_neighbourhood_gets_a_part_of_the_rate() -> None:
     assert 10 / (100 * NEIGHBOURHOOD_SHARE) - 0.02 < seconds_for(Pace(100), hosts) < 5
 
 
-def test_where_answers_get_slower_connections_get_rarer() -> None:
-    pace = Pace(1000)
+def test_a_neighbourhood_that_waited_for_the_others_does_not_catch_up() -> None:
+    """A queue for the overall rate must not let two of one neighbourhood out closer than they may follow each other."""
+    began: list[float] = []
+
+    async def neighbour(pace: Pace, host: str) -> None:
+        await pace.turn(ip_address(host))
+        began.append(time.monotonic())
+
+    async def crowd() -> None:
+        pace = Pace(200)
+        await asyncio.gather(
+            *(pace.turn(ip_address(f"127.1.{number}.1")) for number in range(40)),
+            *(neighbour(pace, f"127.0.0.{number}") for number in range(1, 4)),
+            *(pace.turn(ip_address(f"127.2.{number}.1")) for number in range(40)),
+        )
+
+    asyncio.run(crowd())
+    gaps = [later - earlier for earlier, later in itertools.pairwise(began)]
+    assert len(gaps) == 2
+    assert min(gaps) > 1 / (200 * NEIGHBOURHOOD_SHARE) - 0.002
+
+
+def one_after_another(pace: Pace, host: str, count: int) -> float:
+    async def measure() -> float:
+        began = time.monotonic()
+        for _ in range(count):
+            await pace.turn(ip_address(host))
+        return time.monotonic() - began
+
+    return asyncio.run(measure())
+
+
+def test_one_host_gets_a_smaller_part() -> None:
+    assert 10 / (200 * HOST_SHARE) - 0.02 < one_after_another(Pace(200), "127.0.0.1", 11) < 5
+
+
+def test_where_answers_get_slower_connections_get_rarer_and_where_they_recover_usual() -> None:
+    pace = Pace(3000)
+    usual = 10 / (3000 * HOST_SHARE)
     address = ip_address("127.0.0.1")
-    pace.observe(address, 0.02)
-    pace.observe(address, 20.0)
+    for _ in range(20):
+        pace.observe(address, 1000.0)
     # Invariant: never rarer than by MOST_PATIENCE, or a slow host would stop the survey.
-    expected = 10 * MOST_PATIENCE / (1000 * NEIGHBOURHOOD_SHARE)
-    assert expected - 0.05 < seconds_for(pace, ["127.0.0.1"] * 11) < expected + 5
+    assert usual * MOST_PATIENCE * 0.9 < one_after_another(pace, "127.0.0.1", 11) < usual * MOST_PATIENCE + 2
+    for _ in range(20):
+        pace.observe(address, 1.0)
+    one_after_another(pace, "127.0.0.1", 1)
+    assert one_after_another(pace, "127.0.0.1", 10) < usual * 3
+
+
+def test_a_slow_host_slows_its_neighbours_and_nobody_else() -> None:
+    pace = Pace(1000)
+    for _ in range(20):
+        pace.observe(ip_address("127.0.0.1"), 5.0)
+    slow = seconds_for(pace, [f"127.0.0.{number}" for number in range(2, 13)])
+    assert 10 * 4.5 / (1000 * NEIGHBOURHOOD_SHARE) < slow < 5
+    assert seconds_for(pace, [f"127.0.1.{number}" for number in range(2, 13)]) < slow / 2
+
+
+def test_silence_of_an_address_that_never_answered_slows_nobody() -> None:
+    async def measure(through: ScopedDialer, port: int) -> float:
+        # TEST-NET-1 of RFC 5737 would do; the tests stay on loopback, so a listener with a full queue plays dead.
+        await connect(through, "127.0.0.5", port)
+        began = time.monotonic()
+        for host in ("127.0.0.6", "127.0.0.7", "127.0.0.8"):
+            await connect(through, host, port)
+        return time.monotonic() - began
+
+    with socket.socket() as full:
+        full.bind(("127.0.0.5", 0))
+        full.listen(0)
+        port: int = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.5", port))
+        through = ScopedDialer([system(f"127.0.0.{number}", port) for number in range(5, 9)], per_second=100, timeout=0.1)
+        took = asyncio.run(measure(through, port))
+        for each in waiting:
+            each.close()
+    assert took < 2 / (100 * NEIGHBOURHOOD_SHARE) + 0.2

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -14,28 +13,27 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
-from leadglass.dicom.association import Association, Event, RequestArrived
-from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, Context, Offer, negotiate
-from leadglass.dicom.dimse import FindRequest, FindResponse, GetResponse
-from leadglass.dicom.messages import MessageStarted
-from leadglass.dicom.pdu import AssociateAccept
-from leadglass.dicom.user_information import UserInformation
 from leadglass.survey.observations import Dimse, Ending, ExposureLevel, Field, QueryAnswer, RecordCounts, RejectionMeaning, Web, WebApi
-from leadglass.survey.probes.dimse import identifier
-from leadglass.vocabulary import Level
 from tests.pynetdicom_server import serving
 from tests.survey.harness import finding_ids, run, run_one
+from tests.survey.hostile import (
+    answers_after_the_release,
+    answers_another_question,
+    babbles,
+    deep,
+    endless_body,
+    endless_headers,
+    is_silent_to_an_echo,
+    never_stops,
+    pdu,
+    reject,
+    slow_body,
+    trickle,
+    wide,
+)
 from tests.survey.servers import Answer, Asked, Talk, answering, talking
 
 NEVER = threading.Event()
-
-
-def pdu(kind: int, body: bytes) -> bytes:
-    return struct.pack(">BxI", kind, len(body)) + body
-
-
-def reject(result: int, source: int, reason: int) -> bytes:
-    return pdu(3, bytes([0, result, source, reason]))
 
 
 def dimse(folder: Path, talk: Talk, **limits: object) -> Dimse:
@@ -50,12 +48,6 @@ def web(folder: Path, answer: Answer, **limits: object) -> Web:
         (door,) = run_one(folder, {"web_ports": [listener.port]}, timeout_seconds=0.5, **limits).doors
     assert isinstance(door, Web)
     return door
-
-
-def trickle(link: socket.socket) -> None:
-    for byte in pdu(2, bytes(70)) * 50:
-        link.send(bytes([byte]))
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -120,94 +112,6 @@ def test_http_never_reaches_a_dicom_port(tmp_path: Path) -> None:
     dimse(tmp_path, talk)
     assert heard[0][:1] == b"\x01"
     assert not any(b"GET" in each or b"HTTP" in each for each in heard)
-
-
-class Raw:
-    """The acceptor's side of one association, by hand, so that it can break any rule."""
-
-    def __init__(self, link: socket.socket, *, also_echo: bool = False) -> None:
-        self.link = link
-        self.also_echo = also_echo
-        self.machine = Association()
-
-    def next(self, kind: type[Event]) -> Event:
-        """Wait for an event, accepting whatever is proposed on the way."""
-        while True:
-            data = self.link.recv(65536)
-            if not data:
-                raise OSError
-            for event in self.machine.receive(data):
-                if isinstance(event, RequestArrived):
-                    agreed = negotiate(event.request, self.offer)
-                    user = UserInformation(maximum_length=16384, implementation_class_uid="1.2.3.4")
-                    self.machine.accept(AssociateAccept("ANY-SCP", "X", agreed.results, user), agreed.contexts)
-                    self.flush()
-                if isinstance(event, kind):
-                    return event
-
-    def offer(self, sop_class: str) -> Offer | None:
-        taken = sop_class.startswith("1.2.840.10008.5.1.4.1.2.") or self.also_echo
-        return Offer((IMPLICIT_LITTLE_ENDIAN,)) if taken else None
-
-    def flush(self) -> None:
-        self.link.sendall(self.machine.data_to_send())
-
-    def find_request(self) -> tuple[Context, int]:
-        """The query that comes next, when its identifier has come too."""
-        while True:
-            event = self.next(MessageStarted)
-            if isinstance(event, MessageStarted) and isinstance(event.command, FindRequest):
-                return event.context, event.command.message_id
-
-
-def babbles(link: socket.socket) -> None:
-    """Begins an identifier, and sends a byte of it in a PDU of its own now and then."""
-    raw = Raw(link)
-    context, number = raw.find_request()
-    raw.machine.begin_message(context, FindResponse(number, 0xFF00))
-    for _ in range(200):
-        raw.machine.send_data(context, b"x", is_last=False)
-        raw.flush()
-        time.sleep(0.05)
-
-
-def never_stops(link: socket.socket) -> None:
-    """Answers one match after another, whatever it is told."""
-    raw = Raw(link)
-    context, number = raw.find_request()
-    match = identifier.encode(Level.STUDY, {"StudyInstanceUID": "1.2.3"})
-    while True:
-        raw.machine.send_message(context, FindResponse(number, 0xFF00), match)
-        raw.flush()
-
-
-def answers_after_the_release(link: socket.socket) -> None:
-    """Is asked to release and goes on about a query that nobody put."""
-    raw = Raw(link)
-    context, number = raw.find_request()
-    raw.machine.send_message(context, FindResponse(number, 0x0000))
-    raw.flush()
-    while True:
-        raw.machine.send_message(context, FindResponse(number, 0xFF00), b"")
-        raw.flush()
-        time.sleep(0.01)
-
-
-def answers_another_question(link: socket.socket) -> None:
-    raw = Raw(link)
-    context, number = raw.find_request()
-    raw.machine.send_message(context, GetResponse(number, 0x0000))
-    raw.flush()
-    link.recv(65536)
-
-
-def is_silent_to_an_echo(link: socket.socket) -> None:
-    """Takes C-ECHO for a question that needs no answer, and queries for those that do."""
-    raw = Raw(link, also_echo=True)
-    context, number = raw.find_request()
-    raw.machine.send_message(context, FindResponse(number, 0x0000))
-    raw.flush()
-    link.recv(65536)
 
 
 @pytest.mark.parametrize(
@@ -307,47 +211,12 @@ def test_a_redirect_in_a_circle_ends(tmp_path: Path) -> None:
     assert door.level is ExposureLevel.OPEN_PORT
 
 
-def endless_body(asked: Asked) -> None:
-    asked.send_response(200)
-    asked.send_header("Content-Type", "application/dicom+json")
-    asked.end_headers()
-    while True:
-        asked.wfile.write(b"[" * 65536)
-
-
-def slow_body(asked: Asked) -> None:
-    asked.send_response(200)
-    asked.send_header("Content-Length", "1000000")
-    asked.end_headers()
-    for _ in range(40):
-        asked.wfile.write(b"[")
-        time.sleep(0.1)
-
-
-def endless_headers(asked: Asked) -> None:
-    asked.wfile.write(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        asked.wfile.write(b"X-Filler: " + b"y" * 4096 + b"\r\n")
-
-
 def test_a_body_is_read_no_further_than_its_bound(tmp_path: Path) -> None:
     began = time.monotonic()
     with answering(endless_body) as listener:
         run_one(tmp_path, {"web_ports": [listener.port]}, timeout_seconds=20)
     # Every page is cut at its bound; one that was read on would take the whole timeout.
     assert time.monotonic() - began < 15
-
-
-def deep(asked: Asked) -> None:
-    asked.answer(
-        b"[" * 200_000 if asked.path.startswith("/dicom-web") else b"no",
-        "application/dicom+json",
-        200 if "dicom-web" in asked.path else 404,
-    )
-
-
-def wide(asked: Asked) -> None:
-    asked.answer(b"[" + b"{}," * 1_000_000 + b"{}]", "application/dicom+json", 200 if "dicom-web" in asked.path else 404)
 
 
 @pytest.mark.parametrize("answer", [endless_body, slow_body, endless_headers, deep, wide])

@@ -9,6 +9,7 @@ import pytest
 
 from leadglass.survey import negotiated, observations
 from leadglass.survey.observations import Dimse, ExposureLevel, Rejection, RejectionMeaning, Web
+from leadglass.survey.results import Result
 
 EVERY_NAME = [*vars(observations).values(), *vars(negotiated).values()]
 
@@ -28,9 +29,36 @@ def holders_of_text(kind: object, where: str) -> list[str]:
     return [where]
 
 
+def holders_of_numbers(kind: object, where: str) -> list[str]:
+    """The places under `kind` that hold a number."""
+    if typing.get_origin(kind) in {types.UnionType, typing.Union, tuple}:
+        return [each for argument in typing.get_args(kind) for each in holders_of_numbers(argument, where)]
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return [each for field in dataclasses.fields(kind) for each in holders_of_numbers(hints[field.name], f"{where}.{field.name}")]
+    return [where] if kind in {int, float} else []
+
+
 @pytest.mark.parametrize("kind", [Dimse, Web])
 def test_an_observation_has_no_place_for_a_patient(kind: type) -> None:
     assert holders_of_text(kind, kind.__name__) == []
+
+
+def test_a_result_has_text_of_the_scope_and_of_our_own_tables_alone() -> None:
+    """Beside what the scope says, only findings and software have text: of `findings.py` and `data/`, tested by `test_survey_siege.py`."""
+    of_the_scope = {"Result.name", "Result.host", "Result.country", "Result.site"}
+    places = set(holders_of_text(Result, "Result"))
+    assert {place for place in places if not place.startswith(("Result.software.", "Result.findings."))} == of_the_scope
+
+
+def test_no_number_is_long_enough_for_a_birth_date_or_an_identifier() -> None:
+    """Numbers are counts, ports, codes and versions: a name for each, so that a new one is thought about."""
+    counts = {"patients", "studies", "instances", "listed_images", "days_left"}
+    codes = {"port", "result", "source", "reason", "query_status", "store_status", "synthetic_object", "key_bits", "fingerprint"}
+    versions = {"toolkit_version", "product_version"}
+    found = {place.rpartition(".")[2] for kind in (Dimse, Web) for place in holders_of_numbers(kind, kind.__name__)}
+    assert found <= counts | codes | versions
+    assert found > versions
 
 
 def test_the_walk_finds_a_place_for_text() -> None:

@@ -2,7 +2,7 @@
 
 Private and loopback ranges are allowed where a target names them; a public address only with `unsafe_public_addresses` and when a
 target names it as an address or range. Link-local, multicast and unspecified addresses never: they are the host's own plumbing (a cloud's
-metadata service among them), never an archive.
+metadata service among them), never an archive. Opt-out wins over everything.
 """
 
 import asyncio
@@ -10,17 +10,19 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import TypeAlias
 
-from leadglass.survey.scope import ExposureLimit, Limits, Scope, Target, spelled
+from leadglass.survey.scope import ExposureLimit, IpNetwork, Limits, Scope, Target, spelled
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
-_PRIVATE = tuple(ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
+PRIVATE = tuple(ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
 
 _NEVER = tuple(ip_network(text) for text in ("0.0.0.0/8", "2002::/16", "fec0::/10", "64:ff9b::/96"))
 """This host (RFC 1122 3.2.1.3), 6to4 and NAT64, which lead to an IPv4 address that was not judged, and what site-local was."""
+DNS_PORT = 53
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
@@ -32,6 +34,8 @@ class System:
     address: IpAddress
     level: ExposureLimit
     from_range: bool
+    beyond: ExposureLimit | None = None
+    """How far the scope asks to go, where that needs proof of control over the host (`control.py`); None where `level` is all it asks."""
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -58,9 +62,27 @@ class RefusedTarget:
     why: str
 
 
-def is_private(address: IpAddress) -> bool:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a survey takes of the host that it runs on, and of the internet; a test has its own."""
+
+    resolve: Resolve
+    name_server: tuple[IpAddress, int] | None
+    """The host's own, and its port; asked for proofs of control alone."""
+    private: Sequence[IpNetwork] = PRIVATE
+    https_ports: frozenset[int] = frozenset({443})
+    http_ports: frozenset[int] = frozenset({80})
+    """Where a file can prove control over a host: not on an archive's own port, where a stranger may be able to put one."""
+
+
+def is_private(address: IpAddress, private: Sequence[IpNetwork] = PRIVATE) -> bool:
     """Whether `address` is loopback or of a private network (RFC 1918, RFC 4193)."""
-    return any(address in network for network in _PRIVATE)
+    return any(address in network for network in private)
+
+
+def is_opted_out(address: IpAddress, limits: Limits) -> bool:
+    """Whether `address` asked to be left alone."""
+    return any(address in opted_out(network) for network in limits.opt_out)
 
 
 def opted_out(text: str) -> IPv4Network | IPv6Network:
@@ -76,11 +98,11 @@ def opted_out(text: str) -> IPv4Network | IPv6Network:
     return network
 
 
-def refusal(address: IpAddress, scope: Scope) -> str:
+def refusal(address: IpAddress, scope: Scope, private: Sequence[IpNetwork] = PRIVATE) -> str:
     """Why this scope does not allow a packet to `address`; empty where it does."""
-    if any(address in opted_out(network) for network in scope.limits.opt_out):
+    if is_opted_out(address, scope.limits):
         return "it is in opt_out"
-    if is_private(address):
+    if is_private(address, private):
         return ""
     plumbing = address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
     if plumbing or any(address in network for network in _NEVER):
@@ -92,9 +114,9 @@ def refusal(address: IpAddress, scope: Scope) -> str:
     return ""
 
 
-def allowed_level(address: IpAddress, limits: Limits, *, control_proven: bool) -> ExposureLimit:
-    """How far the survey may go at `address`: beyond `query` on public addresses only with proof of control or a mandate."""
-    if is_private(address) or control_proven or limits.unsafe_mandate:
+def allowed_level(address: IpAddress, limits: Limits, private: Sequence[IpNetwork] = PRIVATE) -> ExposureLimit:
+    """How far the survey may go at `address` without proof of control over it: beyond `query` on public addresses by a mandate alone."""
+    if is_private(address, private) or limits.unsafe_mandate:
         return limits.level
     return min(limits.level, ExposureLimit.QUERY, key=lambda level: level.rank)
 
@@ -108,49 +130,75 @@ async def resolve_by_system(name: str) -> Sequence[str]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-async def systems_of(scope: Scope, resolve: Resolve) -> tuple[list[System], list[RefusedTarget]]:
+def surroundings_of_this_host(resolv_conf: Path = Path("/etc/resolv.conf")) -> Surroundings:
+    """The host's resolver, and the first name server that it is set to ask (resolv.conf(5))."""
+    try:
+        lines = resolv_conf.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    words = [line.split() for line in lines]
+    named = (each[1] for each in words if len(each) > 1 and each[0] == "nameserver")
+    return Surroundings(resolve_by_system, next(((address, DNS_PORT) for text in named if (address := _address(text))), None))
+
+
+def _address(text: str) -> IpAddress | None:
+    try:
+        return ip_address(spelled(text))
+    except ValueError:
+        return None
+
+
+async def systems_of(scope: Scope, resolve: Resolve, private: Sequence[IpNetwork] = PRIVATE) -> tuple[list[System], list[RefusedTarget]]:
     """Every system that the scope names and allows, names resolved once and for all, and what was refused.
 
     An address that a target names by itself is left out of the ranges that hold it.
     """
-    systems: list[System] = []
-    refused: list[RefusedTarget] = []
+    taken = _Taken(scope, private)
     names = list(dict.fromkeys(target.host for target in scope.target if target.network is None))
     found = dict(zip(names, await asyncio.gather(*(resolve(name) for name in names)), strict=True))
     named = {ip_address(spelled(text)) for addresses in found.values() for text in addresses}
     named |= {network.network_address for target in scope.target if (network := target.network) is not None and not target.is_range}
     for target in scope.target:
         if target.network is None:
-            _add_named(target, found[target.host], scope, systems, refused)
+            taken.add_named(target, found[target.host])
         elif target.is_range:
             for address in target.network.hosts():
                 if address not in named:
-                    _add(target, address, scope, systems, refused)
+                    taken.add(target, address)
         else:
-            _add(target, target.network.network_address, scope, systems, refused)
-    return systems, refused
+            taken.add(target, target.network.network_address)
+    return taken.systems, taken.refused
 
 
-def _add_named(target: Target, found: Sequence[str], scope: Scope, systems: list[System], refused: list[RefusedTarget]) -> None:
-    addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: address.version)
-    if not addresses:
-        refused.append(RefusedTarget(target.name, target.host, "the name has no address"))
-        return
-    # One address outside is enough to refuse: the name is then not only the owner's.
-    for address in addresses:
-        if why := refusal(address, scope):
-            refused.append(RefusedTarget(target.name, target.host, f"the name leads to {address}: {why}"))
+class _Taken:
+    """The systems that a scope allows, and the targets that it does not."""
+
+    def __init__(self, scope: Scope, private: Sequence[IpNetwork]) -> None:
+        self._scope = scope
+        self._private = private
+        self.systems: list[System] = []
+        self.refused: list[RefusedTarget] = []
+
+    def add_named(self, target: Target, found: Sequence[str]) -> None:
+        """The first address of a name, if it leads nowhere else."""
+        addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: address.version)
+        if not addresses:
+            self.refused.append(RefusedTarget(target.name, target.host, "the name has no address"))
             return
-    _add(target, addresses[0], scope, systems, refused)
+        # One address outside is enough to refuse: the name is then not only the owner's.
+        for address in addresses:
+            if why := refusal(address, self._scope, self._private):
+                self.refused.append(RefusedTarget(target.name, target.host, f"the name leads to {address}: {why}"))
+                return
+        self.add(target, addresses[0])
 
-
-def _add(target: Target, address: IpAddress, scope: Scope, systems: list[System], refused: list[RefusedTarget]) -> None:
-    address = ip_address(spelled(str(address)))
-    if why := refusal(address, scope):
-        refused.append(RefusedTarget(target.name, str(address), why))
-        return
-    level = allowed_level(address, scope.limits, control_proven=False)
-    if level is not scope.limits.level:
-        why = f"surveyed at {level} alone: beyond it a public address needs proof of control over the host, or limits.unsafe_mandate"
-        refused.append(RefusedTarget(target.name, str(address), why))
-    systems.append(System(target=target, address=address, level=level, from_range=target.is_range))
+    def add(self, target: Target, address: IpAddress) -> None:
+        """One address of a target."""
+        address = ip_address(spelled(str(address)))
+        if why := refusal(address, self._scope, self._private):
+            self.refused.append(RefusedTarget(target.name, str(address), why))
+            return
+        wanted = self._scope.limits.level
+        level = allowed_level(address, self._scope.limits, self._private)
+        beyond = wanted if level is not wanted else None
+        self.systems.append(System(target=target, address=address, level=level, from_range=target.is_range, beyond=beyond))

@@ -11,6 +11,12 @@ from leadglass.survey.observations import Observation, RecordCounts, WebProduct
 from leadglass.survey.scope import Limits
 
 
+def user_agent(run_id: str, contact: str) -> str:
+    """Who we are, to a web server: the run, and whom to ask about it (RFC 9110 10.1.5)."""
+    plain = "".join(each for each in contact if each.isascii() and each.isprintable() and each not in "()\\")
+    return f"leadglass-survey/0.1 (run {run_id}; contact {plain[:120]})"
+
+
 @dataclass(frozen=True, slots=True)
 class Briefing:
     """The same for every probe of a run."""
@@ -38,8 +44,7 @@ class Briefing:
 
     @property
     def user_agent(self) -> str:
-        contact = "".join(each for each in self.contact if each.isascii() and each.isprintable() and each not in "()\\")
-        return f"leadglass-survey/0.1 (run {self.run_id}; contact {contact[:120]})"
+        return user_agent(self.run_id, self.contact)
 
     @property
     def counting_seconds(self) -> float:

@@ -10,6 +10,7 @@ import pydantic_core
 
 from leadglass.survey import products
 from leadglass.survey.addresses import RefusedTarget, System
+from leadglass.survey.control import ProvenControl
 from leadglass.survey.findings import Finding, Software, findings_of, open_viewers
 from leadglass.survey.observations import Dimse, ExposureLevel, Field, Observation, RecordCounts, Transport, Web, WebProduct, Write
 from leadglass.survey.scope import Scope
@@ -72,6 +73,8 @@ class Results:
     """Addresses of a range where nothing answered: not systems, and not listed."""
     plan: tuple[str, ...] = ()
     """Of a dry run: what would have been sent to whom."""
+    proven: tuple[ProvenControl, ...] = ()
+    """Public hosts whose operators published that they may be surveyed beyond `query`."""
 
     @property
     def totals(self) -> Sums:
@@ -184,7 +187,7 @@ def without_addresses(results: Results) -> Results:
     """The edition that can be passed on: systems are numbered, their names and addresses left out."""
     targets = tuple(dataclasses.replace(result, name=f"System {number}", host="") for number, result in enumerate(results.targets, 1))
     refused = tuple(RefusedTarget(f"Target {number}", "", "not surveyed, or not so far") for number, _ in enumerate(results.refused, 1))
-    return dataclasses.replace(results, targets=targets, refused=refused)
+    return dataclasses.replace(results, targets=targets, refused=refused, proven=())
 
 
 def to_json(results: Results) -> bytes:
@@ -208,6 +211,7 @@ def to_json(results: Results) -> bytes:
             "level": str(scope.limits.level),
             "addresses": {"asked": results.addresses_asked, "silent": results.addresses_silent},
             "refused": [dataclasses.asdict(each) for each in results.refused],
+            "proven": [dataclasses.asdict(each) for each in results.proven],
         },
         "targets": [_target(result) for result in results.targets],
         "countries": [{"country": country} | dataclasses.asdict(each) for country, each in results.by_country().items()],

@@ -1,6 +1,7 @@
 """A survey from its scope to its report: nothing is sent before the authority, the addresses and the level have been checked."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import secrets
 import time
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from leadglass.errors import ConfigurationError
-from leadglass.survey.addresses import RefusedTarget, resolve_by_system, systems_of
+from leadglass.survey import control
+from leadglass.survey.addresses import RefusedTarget, Surroundings, System, surroundings_of_this_host, systems_of
+from leadglass.survey.briefing import Probe
 from leadglass.survey.observations import UNREACHED
 from leadglass.survey.probes import PROBES
 from leadglass.survey.probing import Orders, Probing, Seen
+from leadglass.survey.proving import prove
 from leadglass.survey.report import write_reports
 from leadglass.survey.results import Result, Results, judge
 from leadglass.survey.scope import ExposureLimit, Scope, load_scope
@@ -51,7 +55,7 @@ def survey(
     now = dt.datetime.now(dt.UTC)
     scope.check_valid_on(now.astimezone().date())
     if dry_run:
-        return asyncio.run(_plan(scope, now))
+        return asyncio.run(plan(scope, now))
     check_folder(out)
     ca_file = scope_path.parent / scope.limits.ca_file if scope.limits.ca_file else None
     results = asyncio.run(run(scope, now=now, ca_file=ca_file, progress=progress, probing=probing))
@@ -72,6 +76,7 @@ async def run(
     ca_file: Path | None = None,
     progress: Report | None = None,
     probing: Probing = probe_in_workers,
+    surroundings: Surroundings | None = None,
 ) -> Results:
     """Survey every system of `scope`; the caller has checked its authority.
 
@@ -79,13 +84,18 @@ async def run(
     comes into this process, unless `probing` is `probe_here`.
     """
     began = time.monotonic()
-    systems, refused = await systems_of(scope, resolve_by_system)
+    surroundings = surroundings or surroundings_of_this_host()
+    run_id = secrets.token_hex(3)
+    named, refused = await systems_of(scope, surroundings.resolve, surroundings.private)
+    proving = await prove(named, scope, surroundings, run_id=run_id)
+    systems = proving.systems
+    refused += proving.refused
     limits = scope.limits
     orders = Orders(
         per_second=limits.connections_per_second,
         timeout=limits.timeout_seconds,
         max_matches=limits.max_matches,
-        run_id=secrets.token_hex(3),
+        run_id=run_id,
         contact=scope.authority.contact,
         ca_file=ca_file,
         write_probe=limits.write_probe,
@@ -117,21 +127,33 @@ async def run(
         refused=tuple(refused),
         addresses_asked=len(systems),
         addresses_silent=silent,
+        proven=tuple(proving.proven),
     )
 
 
-async def _plan(scope: Scope, now: dt.datetime) -> Results:
+async def plan(scope: Scope, now: dt.datetime, surroundings: Surroundings | None = None) -> Results:
     """What would be sent to whom; names are not looked up, since that would send something."""
+    surroundings = surroundings or surroundings_of_this_host()
     names: dict[str, str] = {}
 
     async def remember(name: str) -> Sequence[str]:
         names[name] = name
         return ()
 
-    systems, refused = await systems_of(scope, remember)
+    systems, refused = await systems_of(scope, remember, surroundings.private)
     lines = [f"{name}: would be resolved, and spoken to if the scope allows its address" for name in names]
+    lines += control.plan(scope, systems, surroundings)
     for system in systems:
         for probe in PROBES:
-            lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in probe.plan(system, scope.limits)]
+            lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in _steps(probe, system, scope)]
     really_refused = [each for each in refused if each.host not in names]
     return Results(scope, now.isoformat(timespec="seconds"), 0.0, "", (), tuple(really_refused), plan=tuple(lines))
+
+
+def _steps(probe: Probe, system: System, scope: Scope) -> Sequence[str]:
+    """What `probe` would send, and what more it would send to a host that is proven to be the owner's."""
+    sure = list(probe.plan(system, scope.limits))
+    if system.beyond is None or scope.control is None:
+        return sure
+    further = probe.plan(dataclasses.replace(system, level=system.beyond), scope.limits)
+    return sure + [f"if control is proven: {step}" for step in further if step not in sure]

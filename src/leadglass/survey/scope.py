@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from leadglass.errors import ConfigurationError
@@ -67,6 +67,13 @@ class Authority(_Table):
     contact: Text
     valid_until: dt.date
     """The last day on which the survey may run."""
+
+
+class Control(_Table):
+    """By which operators of public hosts can prove, to this survey alone, that a host is theirs (`control.py`)."""
+
+    key: Annotated[SecretStr, Field(min_length=16, max_length=200)]
+    """Random, and known to the surveyor alone: who reads what others published cannot use it for a survey of his own."""
 
 
 def _network(text: str) -> str:
@@ -150,6 +157,7 @@ class Scope(_Table):
     targets: str = ""
     authority: Authority
     limits: Limits = Limits()
+    control: Control | None = None
     target: tuple[Target, ...] = ()
 
     def lowered(self, level: ExposureLimit | None) -> "Scope":
@@ -248,7 +256,7 @@ def _read(path: Path, most: int) -> bytes:
     return raw
 
 
-_TABLES: Mapping[str, type[BaseModel]] = {"authority": Authority, "limits": Limits, "target": Target}
+_TABLES: Mapping[str, type[BaseModel]] = {"authority": Authority, "limits": Limits, "control": Control, "target": Target}
 
 
 def _explain(error: ErrorDetails) -> str:

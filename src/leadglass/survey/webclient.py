@@ -6,6 +6,7 @@ GET alone, and one form where the scope asks about default accounts.
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -15,7 +16,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import h11
 
 from leadglass.survey.addresses import System
-from leadglass.survey.dialer import Dialer, NoConnection
+from leadglass.survey.dialer import Dialer, NoConnection, Slowness
 from leadglass.survey.observations import Ending
 
 MAX_HEADER_BYTES = 32 << 10
@@ -81,6 +82,7 @@ class WebClient:
         self._stack = contextlib.AsyncExitStack()
         self._link: Link | None = None
         self._requests = 0
+        self._slowness = Slowness()
         self.redirect_refused = False
 
     async def __aenter__(self) -> Self:
@@ -111,6 +113,10 @@ class WebClient:
         """The answer to one POST of a form; asked once, redirects not followed."""
         form = urlencode(fields).encode("ascii")
         return await self._exchange(Question(path, (("Content-Type", "application/x-www-form-urlencoded"),), form), SMALL_BODY, 1.0)
+
+    async def get_here(self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY) -> Page | Ending:
+        """The answer to one GET; a redirect is an answer."""
+        return await self._once(Question(path, (("Accept", accept),)), most, 1.0)
 
     async def hang_up(self) -> None:
         """Close the connection, if there is one."""
@@ -148,17 +154,21 @@ class WebClient:
         return answer
 
     async def _exchange(self, question: Question, most: int, patience: float) -> Page | Ending:
-        # The dialer's waiting for its turn is not the server's time.
+        # Waiting for our turn is not the server's time.
+        if self._link is not None:
+            await self._dialer.pause(self._system.address)
         link = self._link or await self._connect()
         if isinstance(link, Ending):
             await self.hang_up()
             return link
         self._link = link
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout * patience):
                 answer = await self._ask(link, question, most)
         except TimeoutError:
             answer = Ending.TIMEOUT
+        self._dialer.observe(self._system.address, self._slowness.of(question.path.partition("?")[0][:200], time.monotonic() - began))
         if isinstance(answer, Ending) or not answer.whole:
             await self.hang_up()
         return answer

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,7 +13,7 @@ from leadglass.dicom.contexts import Context
 from leadglass.dicom.pdu import AssociateRequest
 from leadglass.survey.addresses import System
 from leadglass.survey.briefing import Briefing
-from leadglass.survey.dialer import NoConnection
+from leadglass.survey.dialer import NoConnection, Slowness
 from leadglass.survey.observations import Service, Tls
 from leadglass.survey.probes.dimse.asking import ANY_CALLED_AET, context_of, first_request
 from leadglass.survey.probes.dimse.conversation import Conversation, NoAssociation, associated
@@ -41,6 +42,7 @@ class Session:
         self._stack = AsyncExitStack()
         self._conversation: Conversation | None = None
         self._left = MAX_ASSOCIATIONS
+        self._slowness = Slowness()
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,7 +58,9 @@ class Session:
         link = await self._stack.enter_async_context(line.briefing.dialer.connection(line.system.address, line.port))
         if isinstance(link, NoConnection):
             return link
+        began = time.monotonic()
         answer = await self._associate(link, request)
+        line.briefing.dialer.observe(line.system.address, self._slowness.of("association", time.monotonic() - began))
         self._conversation = answer if isinstance(answer, Conversation) else None
         return answer
 
