@@ -113,6 +113,14 @@ class Limits(_Table):
         return self
 
 
+class Public(_Table):
+    """What the edition of the report without addresses may name; the rest is left out or numbered there."""
+
+    owner: bool = False
+    """The owner, and who authorised the survey."""
+    sites: bool = False
+
+
 class Target(_Table):
     """One archive, or a range to look through."""
 
@@ -155,6 +163,7 @@ class Scope(_Table):
     targets: str = ""
     authority: Authority
     limits: Limits = Limits()
+    public: Public = Public()
     target: tuple[Target, ...] = ()
 
     def lowered(self, level: ExposureLimit | None) -> "Scope":
@@ -253,7 +262,7 @@ def _read(path: Path, most: int) -> bytes:
     return raw
 
 
-_TABLES: Mapping[str, type[BaseModel]] = {"authority": Authority, "limits": Limits, "target": Target}
+_TABLES: Mapping[str, type[BaseModel]] = {"authority": Authority, "limits": Limits, "public": Public, "target": Target}
 
 
 def _explain(error: ErrorDetails) -> str:
