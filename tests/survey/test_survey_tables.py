@@ -72,6 +72,10 @@ def test_sarif_has_the_findings_of_the_results_each_at_its_line_of_the_table(res
     (run,) = json.loads(sarif.render(results))["runs"]
     lines = tables.targets(results).decode().split("\n")
     assert len(lines) == len(results.targets) + 2
+    for each in run["results"]:
+        (place,) = each["locations"]
+        line = next(csv.reader([lines[place["physicalLocation"]["region"]["startLine"] - 1]]))
+        assert line[0] == tables.cell(place["logicalLocations"][0]["name"])
     told = collections.Counter((each["locations"][0]["physicalLocation"]["region"]["startLine"], each["ruleId"]) for each in run["results"])
     expected = collections.Counter(
         (number, finding["id"]) for number, target in enumerate(document["targets"], tables.FIRST_LINE) for finding in target["findings"]
