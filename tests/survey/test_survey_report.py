@@ -35,11 +35,13 @@ from leadglass.survey.observations import (
     WebApi,
     Write,
 )
-from leadglass.survey.report import first, html, sarif, tables, text, worldmap, write_reports
+from leadglass.survey.report import first, html, sarif, systems, tables, text, worldmap, write_reports
+from leadglass.survey.report.page import grouped
 from leadglass.survey.report.public import without_addresses
 from leadglass.survey.results import Result, Results, sums, to_json
 from leadglass.survey.scope import Scope, parse_scope
 from tests.survey.harness import scope_text
+from tests.survey.invented import world
 
 HOSTILE = "<script>alert(1)</script>\"'=HYPERLINK(1)"
 
@@ -202,7 +204,9 @@ def test_a_mandate_is_printed_in_every_report() -> None:
     assert json.loads(to_json(mandated))["survey"]["authority"]["unsafe_mandate"] == "Act 7, section 3"
     assert b"Act 7, section 3" in html.render(mandated)
     assert b"Act 7, section 3" in html.render(without_addresses(mandated), public=True)
+    assert "Act 7, section 3" in text.summary(mandated)
     assert b"Act 7" not in html.render(results(result()))
+    assert "mandate" not in text.summary(results(result()))
 
 
 def test_sarif_has_a_rule_for_every_result() -> None:
@@ -473,3 +477,32 @@ def test_advisories_say_possibly() -> None:
     assert {finding.id for finding in found} == {"advisory-orthanc", "advisory-dcmtk"}
     assert all("possibly" in finding.title and finding.severity is Severity.LOW for finding in found)
     assert findings_of((closed(),), Software(name="Orthanc", version=(1, 12, 11))) == ()
+
+
+# Size
+
+
+def test_a_report_stays_small() -> None:
+    assert len(html.render(world(systems=200, opened=51, countries=40))) < 500_000
+
+
+@pytest.mark.long
+def test_a_report_of_any_size_stays_usable() -> None:
+    greenbone = world()
+    page = html.render(greenbone)
+    assert len(page) < 4_000_000
+    assert page.count(b'<details class="system') == sum(bool(each.findings) for each in greenbone.targets)
+    shown = html.render(dataclasses.replace(greenbone, targets=greenbone.targets * 20))
+    assert len(shown) < 10_000_000
+    assert shown.count(b'<details class="system') == systems.MAX_DETAILED
+    left_out = 20 * len(greenbone.targets) - systems.MAX_DETAILED - systems.MAX_SHOWN_QUIET
+    assert f"{grouped(left_out)} more systems are in results.json and targets.csv" in shown.decode()
+
+
+def test_sites_beyond_the_table_are_summed_in_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "MAX_SITES", 3)
+    page = html.render(results(*(result(site=f"Site {number}", records=RecordCounts(1, 2, 3, exact=True)) for number in range(9)))).decode()
+    table = page.partition('<h2 id="sites">')[2].partition("</table>")[0]
+    assert table.count('<th scope="row">') == 4
+    assert "6 more sites" in table
+    assert "<td>12</td>" in table.partition("6 more sites")[2]
