@@ -31,7 +31,17 @@ def without_addresses(results: Results) -> Results:
         for number, result in enumerate(results.worst_first, 1)
     )
     refused = tuple(RefusedTarget(f"Target {number}", "", "not surveyed, or not so far") for number, _ in enumerate(results.refused, 1))
-    return dataclasses.replace(results, scope=_scope(results.scope), targets=targets, refused=refused, plan=())
+    # Named one by one: what results may hold one day is not in this edition until somebody has judged it.
+    return Results(
+        scope=_scope(results.scope),
+        started=results.started,
+        seconds=results.seconds,
+        run_id=results.run_id,
+        targets=targets,
+        refused=refused,
+        addresses_asked=results.addresses_asked,
+        addresses_silent=results.addresses_silent,
+    )
 
 
 def _sites(results: Results) -> Sequence[tuple[str, str]]:
