@@ -33,8 +33,9 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
 	@$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@
 
-peers: ## the independent programs we are tested against (dcmtk, Orthanc, nmap ...): Debian packages, as root
+peers: ## the independent programs we are tested against (dcmtk, Orthanc, nmap, Chromium ...): Debian packages, as root
 	@sh tools/install-peers
+	@sh tools/install-npm $(VENV)/npm
 
 demo: setup ## an archive that gives a stranger nothing beside one that gives him everything
 	@$(BIN)/leadglass demo $(DEMO)

@@ -28,12 +28,17 @@ def table(name: str, values: Mapping[str, object]) -> str:
 
 
 def scope_text(
-    targets: Sequence[Mapping[str, object]], *, authority: Mapping[str, object] | None = None, limits: Mapping[str, object] | None = None
+    targets: Sequence[Mapping[str, object]],
+    *,
+    authority: Mapping[str, object] | None = None,
+    limits: Mapping[str, object] | None = None,
+    public: Mapping[str, object] | None = None,
 ) -> str:
     """A scope file; the rates are those of a fast test."""
     who = {"owner": "Hospital", "authorised_by": "CISO", "contact": "security@example.org", "valid_until": TOMORROW} | dict(authority or {})
     how = {"level": "retrieve", "timeout_seconds": 5, "connections_per_second": 2000} | dict(limits or {})
-    return table("authority", who) + table("limits", how) + "".join(table("[target]", each) for each in targets)
+    said = table("public", public) if public else ""
+    return table("authority", who) + table("limits", how) + said + "".join(table("[target]", each) for each in targets)
 
 
 def run(folder: Path, *targets: Mapping[str, object], **limits: object) -> Results:

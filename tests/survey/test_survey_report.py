@@ -1,7 +1,9 @@
 """The reports: the same numbers everywhere, nothing that runs, nothing from elsewhere, nothing of addresses where they are left out."""
 
+import base64
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import re
@@ -38,10 +40,13 @@ from leadglass.survey.observations import (
     Write,
 )
 from leadglass.survey.remedies import SETTINGS
-from leadglass.survey.report import first, html, sarif, tables, text, worldmap, write_reports
-from leadglass.survey.results import Result, Results, sums, to_json, without_addresses
+from leadglass.survey.report import first, html, sarif, systems, tables, text, worldmap, write_reports
+from leadglass.survey.report.page import grouped
+from leadglass.survey.report.public import without_addresses
+from leadglass.survey.results import Result, Results, sums, to_json
 from leadglass.survey.scope import Scope, parse_scope
 from tests.survey.harness import scope_text
+from tests.survey.invented import world
 
 HOSTILE = "<script>alert(1)</script>\"'=HYPERLINK(1)"
 
@@ -155,10 +160,22 @@ class Page(HTMLParser):
 def test_the_report_holds_nothing_that_runs_or_comes_from_elsewhere() -> None:
     page = Page(html.render(MIXED))
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
-    assert not [name for name, _ in page.attributes if name in {"src", "href", "srcset", "action", "data"} or name.startswith("on")]
+    assert not [name for name, _ in page.attributes if name in {"src", "srcset", "action", "data", "style"} or name.startswith("on")]
     assert b"url(" not in html.render(MIXED)
-    assert page.tags.count("article") == 4
-    assert page.tags.count("figure") == 1 + 3
+    anchors = {value for name, value in page.attributes if name == "id"}
+    links = [value or "" for name, value in page.attributes if name == "href"]
+    assert links
+    assert all(link.startswith("#") and link[1:] in anchors for link in links)
+
+
+def test_the_policy_allows_the_one_style_by_its_hash_and_nothing_else() -> None:
+    content = html.render(MIXED).decode()
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)">', content)
+    (style,) = re.findall(r"<style>(.*?)</style>", content, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    directives = dict(each.strip().split(" ", 1) for each in policy.replace("&#39;", "'").split(";"))
+    assert directives == {"default-src": "'none'", "style-src": f"'sha256-{digest}'", "base-uri": "'none'", "form-action": "'none'"}
+    assert content.index("Content-Security-Policy") < content.index("<style>")
 
 
 def test_names_from_outside_cannot_become_html() -> None:
@@ -179,8 +196,9 @@ def test_the_edition_without_addresses_has_none() -> None:
         result("North PACS", records=RecordCounts(1, 1, 1, exact=True)),
         refused=(RefusedTarget("South PACS", "10.9.9.9", "10.9.9.9 is public"),),
     )
-    page = html.render(without_addresses(named)).decode()
-    assert not re.search(r"10\.\d+\.\d+\.\d+|North PACS|South PACS|port 104|dimse 104", page)
+    page = html.render(without_addresses(named), public=True).decode()
+    assert not re.search(r"10\.\d+\.\d+\.\d+|North PACS|South PACS|port 104,", page)
+    assert "port 104," in html.render(named).decode()
     assert "System 1" in page
     assert "France (FR): 1 of 1 system open, 1 patient, 1 study" in page
     assert "10.20.0.3" in html.render(named).decode()
@@ -190,8 +208,10 @@ def test_a_mandate_is_printed_in_every_report() -> None:
     mandated = results(result(), scope=scope(unsafe_mandate="Act 7, section 3"))
     assert json.loads(to_json(mandated))["survey"]["authority"]["unsafe_mandate"] == "Act 7, section 3"
     assert b"Act 7, section 3" in html.render(mandated)
-    assert b"Act 7, section 3" in html.render(without_addresses(mandated))
+    assert b"Act 7, section 3" in html.render(without_addresses(mandated), public=True)
+    assert "Act 7, section 3" in text.summary(mandated)
     assert b"Act 7" not in html.render(results(result()))
+    assert "mandate" not in text.summary(results(result()))
 
 
 def test_sarif_has_a_rule_for_every_result() -> None:
@@ -331,8 +351,8 @@ def test_what_to_do_first_is_the_worst_then_what_concerns_most_patients() -> Non
 
 def test_what_to_do_first_stands_first_with_its_numbers() -> None:
     page = html.render(MIXED).decode()
-    part = page.partition("<h2>What to do first</h2>")[2].partition("<h2>")[0]
-    assert page.index("What to do first") < page.index("On the map") < page.index("By country")
+    part = page.partition(">What to do first</h2>")[2].partition("<h2")[0]
+    assert page.index(">What to do first</h2>") < page.index(">On the map</h2>") < page.index(">By country</h2>")
     assert "Anyone can fetch images" in part
     assert "1 system, 10 patients exposed there" in part
     assert "3 systems, 11 patients exposed there" in part
@@ -482,3 +502,32 @@ def test_advisories_say_possibly() -> None:
     assert {finding.id for finding in found} == {"advisory-orthanc", "advisory-dcmtk"}
     assert all("possibly" in finding.title and finding.severity is Severity.LOW for finding in found)
     assert findings_of((closed(),), Software(name="Orthanc", version=(1, 12, 11))) == ()
+
+
+# Size
+
+
+def test_a_report_stays_small() -> None:
+    assert len(html.render(world(systems=200, opened=51, countries=40))) < 500_000
+
+
+@pytest.mark.long
+def test_a_report_of_any_size_stays_usable() -> None:
+    greenbone = world()
+    page = html.render(greenbone)
+    assert len(page) < 4_000_000
+    assert page.count(b'<details class="system') == sum(bool(each.findings) for each in greenbone.targets)
+    shown = html.render(dataclasses.replace(greenbone, targets=greenbone.targets * 20))
+    assert len(shown) < 10_000_000
+    assert shown.count(b'<details class="system') == systems.MAX_DETAILED
+    left_out = 20 * len(greenbone.targets) - systems.MAX_DETAILED - systems.MAX_SHOWN_QUIET
+    assert f"{grouped(left_out)} more systems are in results.json and targets.csv" in shown.decode()
+
+
+def test_sites_beyond_the_table_are_summed_in_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "MAX_SITES", 3)
+    page = html.render(results(*(result(site=f"Site {number}", records=RecordCounts(1, 2, 3, exact=True)) for number in range(9)))).decode()
+    table = page.partition('<h2 id="sites">')[2].partition("</table>")[0]
+    assert table.count('<th scope="row">') == 4
+    assert "6 more sites" in table
+    assert "<td>12</td>" in table.partition("6 more sites")[2]

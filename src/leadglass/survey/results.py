@@ -183,13 +183,6 @@ def _software(doors: Sequence[Observation]) -> Software:
     return software
 
 
-def without_addresses(results: Results) -> Results:
-    """The edition that can be passed on: systems are numbered, their names and addresses left out."""
-    targets = tuple(dataclasses.replace(result, name=f"System {number}", host="") for number, result in enumerate(results.targets, 1))
-    refused = tuple(RefusedTarget(f"Target {number}", "", "not surveyed, or not so far") for number, _ in enumerate(results.refused, 1))
-    return dataclasses.replace(results, targets=targets, refused=refused, proven=())
-
-
 def to_json(results: Results) -> bytes:
     """`results.json`: other programs read it, so its keys stay."""
     scope = results.scope

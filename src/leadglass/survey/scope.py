@@ -115,6 +115,14 @@ class Limits(_Table):
     ca_file: str = ""
 
 
+class Public(_Table):
+    """What the edition of the report without addresses may name; the rest is left out or numbered there."""
+
+    owner: bool = False
+    """The owner, and who authorised the survey."""
+    sites: bool = False
+
+
 class Target(_Table):
     """One archive, or a range to look through."""
 
@@ -158,6 +166,7 @@ class Scope(_Table):
     authority: Authority
     limits: Limits = Limits()
     control: Control | None = None
+    public: Public = Public()
     target: tuple[Target, ...] = ()
 
     def lowered(self, level: ExposureLimit | None) -> "Scope":
@@ -256,7 +265,7 @@ def _read(path: Path, most: int) -> bytes:
     return raw
 
 
-_TABLES: Mapping[str, type[BaseModel]] = {"authority": Authority, "limits": Limits, "control": Control, "target": Target}
+_TABLES: Mapping[str, type[BaseModel]] = {"authority": Authority, "limits": Limits, "control": Control, "public": Public, "target": Target}
 
 
 def _explain(error: ErrorDetails) -> str:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from leadglass import durable
 from leadglass.survey.report import html, sarif, tables
-from leadglass.survey.results import Results, to_json, without_addresses
+from leadglass.survey.report.public import without_addresses
+from leadglass.survey.results import Results, to_json
 
 
 def write_reports(results: Results, out: Path) -> None:
@@ -14,7 +15,7 @@ def write_reports(results: Results, out: Path) -> None:
     files = {
         "results.json": to_json(results),
         "report.html": html.render(results),
-        "report-without-addresses.html": html.render(without_addresses(results)),
+        "report-without-addresses.html": html.render(without_addresses(results), public=True),
         "targets.csv": tables.targets(results),
         "countries.csv": tables.countries(results),
         "results.sarif": sarif.render(results),

@@ -20,6 +20,9 @@ class Step:
     severity: Severity
     title: str
     remedy: str
+    """Its first sentence: what to do."""
+    more: str
+    """The rest of it."""
     systems: int
     patients: int
 
@@ -39,12 +42,13 @@ def steps(results: Results) -> Sequence[Step]:
 def _step(findings: Sequence[Finding], systems: Sequence[Result]) -> Step:
     first = findings[0]
     # The exact setting differs by product and stands with each system; what holds for all is the rule's own remedy.
-    remedy = _GENERAL.get(first.id, first.remedy)
+    remedy, _, more = _SENTENCE_END.sub("\n", _GENERAL.get(first.id, first.remedy), count=1).partition("\n")
     return Step(
         id=first.id,
         severity=max((finding.severity for finding in findings), key=lambda severity: severity.rank),
         title=in_common([finding.title for finding in findings]),
-        remedy=_SENTENCE_END.split(remedy, maxsplit=1)[0],
+        remedy=remedy,
+        more=more,
         systems=len(systems),
         patients=sums(systems).patients,
     )

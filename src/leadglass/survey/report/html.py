@@ -1,97 +1,90 @@
 """`report.html`: one file that works offline, on a phone and in print; everything from outside is escaped."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-import jinja2
+from typing import TypeAlias, TypeVar
 
 from leadglass.survey.findings import Severity
-from leadglass.survey.observations import ExposureLevel, Transport, Write
-from leadglass.survey.report import first, worldmap
-from leadglass.survey.results import METHOD, Results, Sums, dotted
+from leadglass.survey.report import charts, definitions, first, page, systems, worldmap
+from leadglass.survey.results import METHOD, Result, Results, Sums, sums
+from leadglass.survey.scope import ExposureLimit
 
 Key = TypeVar("Key")
-
-MAX_DETAILED = 2000
-"""Systems described one by one; the tables and results.json have all."""
+Rows: TypeAlias = Sequence[tuple[Key, Sums]]
 
 MAX_STEPS = 8
-"""Kinds of findings under "What to do first"; more are not first."""
+"""Kinds of findings that "What to do first" shows unfolded; more are not first."""
+
+MAX_SITES = 500
+"""Rows of the table by site; the rest is summed in one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of a chart: a share of the longest, in percent."""
+class Reach:
+    """What this survey asked at all, so that what it did not ask is not read as none."""
 
-    label: str
-    count: int
-    share: float
-    kind: str
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("leadglass.survey.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["grouped"] = lambda number: f"{number:,}".replace(",", "\u202f")
-    environment.filters["dotted"] = dotted
-    environment.filters["short"] = worldmap.short
-    return environment.get_template("report.html.j2")
+    counted: bool
+    retrieved: bool
+    stopped_early: int
+    """Systems whose counts are "at least"."""
+    uncounted: int
+    """Open systems that gave no count."""
 
 
-def render(results: Results) -> bytes:
-    """The report."""
-    shown = results.worst_first[:MAX_DETAILED]
+def render(results: Results, *, public: bool = False) -> bytes:
+    """The report; `public` says that `results` have gone through `without_addresses`."""
     steps = first.steps(results)
-    return (
-        _template()
-        .render(
-            results=results,
-            totals=results.totals,
-            stopped_early=sum(result.records is not None and not result.records.exact for result in results.targets),
-            steps=steps[:MAX_STEPS],
-            steps_left_out=len(steps[MAX_STEPS:]),
-            world=worldmap.world_map(results),
-            legend=worldmap.LEGEND,
-            side=worldmap.TILE - 2,
-            countries=_by_studies(results.by_country()),
-            sites=_by_studies(results.by_site()),
-            shown=shown,
-            left_out=len(results.targets) - len(shown),
-            charts=_charts(results),
-            severities=_severities(results),
-            has_addresses=any(result.host for result in results.targets) or not results.targets,
-            method=METHOD,
-        )
-        .encode()
+    sites = _worst_first(results.by_site())
+    return page.render(
+        "report.html.j2",
+        results=results,
+        public=public,
+        method=METHOD,
+        totals=results.totals,
+        reach=_reach(results),
+        severities=_severities(results),
+        steps=steps,
+        fixes={step.id: number for number, step in enumerate(steps, 1)},
+        max_steps=MAX_STEPS,
+        world=worldmap.world_map(results),
+        legend=worldmap.LEGEND,
+        side=worldmap.TILE - 2,
+        name_of=worldmap.name_of,
+        countries=_worst_first(results.by_country()),
+        sites=sites[:MAX_SITES],
+        other_sites=_rest(results, sites[MAX_SITES:]),
+        other_sites_count=len(sites[MAX_SITES:]),
+        definitions=definitions.measure(results),
+        only_associate=definitions.associates_without_records(results),
+        charts=charts.charts(results),
+        listing=systems.listing(results),
+        door_in_words=systems.door_in_words,
     )
 
 
-def _by_studies(groups: Mapping[Key, Sums]) -> Sequence[tuple[Key, Sums]]:
+def _reach(results: Results) -> Reach:
+    level = results.scope.limits.level
+    counted = level.reaches(ExposureLimit.COUNT)
+    opened = [result for result in results.targets if result.level.is_open]
+    return Reach(
+        counted=counted,
+        retrieved=level.reaches(ExposureLimit.RETRIEVE),
+        stopped_early=sum(result.records is not None and not result.records.exact for result in opened),
+        uncounted=sum(result.records is None for result in opened) if counted else 0,
+    )
+
+
+def _worst_first(groups: Mapping[Key, Sums]) -> Rows[Key]:
     return sorted(groups.items(), key=lambda each: (-each[1].open, -each[1].studies, str(each[0])))
 
 
-def _charts(results: Results) -> Sequence[tuple[str, Sequence[Bar]]]:
-    levels = {level: sum(result.level is level for result in results.targets) for level in ExposureLevel}
-    writes = {write: sum(result.write is write for result in results.targets) for write in Write}
-    transports = {each: sum(result.transport is each for result in results.targets) for each in Transport}
-    return (
-        ("What a stranger reaches", _bars(levels, lambda level: "bad" if level.is_open else "good")),
-        ("Whether a stranger may write", _bars(writes, lambda write: "bad" if write in {Write.OFFERED, Write.ACCEPTED} else "good")),
-        ("Transport", _bars(transports, lambda each: "bad" if each is Transport.PLAIN else "good")),
-    )
+def _rest(results: Results, rows: Rows[tuple[str, str]]) -> Sums:
+    left_out = {key for key, _ in rows}
 
+    def is_left_out(result: Result) -> bool:
+        return (result.country, result.site) in left_out
 
-def _bars(counts: Mapping[Key, int], kind: Callable[[Key], str]) -> Sequence[Bar]:
-    longest = max(counts.values(), default=0) or 1
-    return [Bar(str(label), count, 100 * count / longest, kind(label)) for label, count in counts.items()]
+    return sums(filter(is_left_out, results.targets))
 
 
 def _severities(results: Results) -> Mapping[Severity, int]:

@@ -3,11 +3,16 @@
 import csv
 import dataclasses
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from leadglass.survey.results import Result, Results, Sums, dotted
 
-_FORMULA = ("=", "+", "-", "@")
+FIRST_LINE = 2
+"""Of the systems in `targets.csv`, counted from 1 as editors do; each has one line."""
+
+_FORMULA = re.compile(r"(^|;)(\s*)(?=[=+\-@])")
+"""Also after a semicolon: where that separates, a spreadsheet parts a cell there."""
 
 _TARGET_COLUMNS = (
     "name",
@@ -15,12 +20,14 @@ _TARGET_COLUMNS = (
     "country",
     "site",
     "level",
+    "open",
     "write",
     "transport",
     "patients",
     "studies",
     "instances",
     "exact",
+    "instances_accessible",
     "open_viewers",
     "product",
     "version",
@@ -48,9 +55,11 @@ def _row(result: Result) -> Sequence[object]:
         result.country,
         result.site,
         result.level,
+        str(result.level.is_open).lower(),
         result.write,
         result.transport or "",
         *counted,
+        result.instances_accessible,
         result.open_viewers,
         result.software.name or result.software.toolkit,
         dotted(result.software.version or result.software.toolkit_version),
@@ -69,8 +78,8 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 def cell(value: object) -> str:
     """A cell that a spreadsheet takes for text or a number, never for a formula.
 
-    >>> cell("=HYPERLINK(1)"), cell(-3), cell("North")
-    ("'=HYPERLINK(1)", '-3', 'North')
+    >>> cell("=HYPERLINK(1)"), cell("North; @SUM(1)"), cell(-3), cell("North")
+    ("'=HYPERLINK(1)", "North;' @SUM(1)", '-3', 'North')
     """
     text = "".join(each if each.isprintable() else " " for each in str(value))
-    return f"'{text}" if not isinstance(value, int) and text.lstrip().startswith(_FORMULA) else text
+    return text if isinstance(value, int) else _FORMULA.sub(r"\1'\2", text)

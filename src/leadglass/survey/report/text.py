@@ -15,6 +15,8 @@ def summary(results: Results) -> str:
     records = f"{_count(totals.patients, 'patient')}, {totals.studies} studies, {images}"
     viewers = f"{_count(totals.open_viewers, 'viewer')} without sign-in"
     lines = [f"{totals.open} of {totals.systems} systems are open: {records}; {viewers}", ""]
+    if mandate := results.scope.limits.unsafe_mandate:
+        lines.insert(1, f"counted on public addresses without proof of control, on this mandate: {mandate}")
     shown = [result for result in results.worst_first if result.findings][:_LISTED]
     for result in shown:
         lines.append(f"{result.name} ({result.host}): {result.level}, {_records(result)}")

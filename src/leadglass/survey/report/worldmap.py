@@ -87,12 +87,11 @@ def places() -> Sequence[Place]:
 
 def world_map(results: Results) -> WorldMap:
     """Every country of the results is in a square or in `unplaced`: a code is compared without its case, and nothing is guessed."""
-    known = {place.code for place in places()}
     squares: dict[str, list[Result]] = {}
     others: dict[str, list[Result]] = {}
     for result in results.targets:
         code = result.country.strip().upper()
-        if code in known:
+        if is_known(code):
             squares.setdefault(code, []).append(result)
         else:
             others.setdefault(result.country, []).append(result)
@@ -102,6 +101,25 @@ def world_map(results: Results) -> WorldMap:
         width=TILE * (1 + max(place.column for place in places())),
         height=TILE * (1 + max(place.row for place in places())),
     )
+
+
+def name_of(country: str) -> str:
+    """The name of the country with that code; another text as it stands.
+
+    >>> name_of("fr"), name_of("Neverland")
+    ('France', 'Neverland')
+    """
+    return _names().get(country.strip().upper(), country)
+
+
+def is_known(country: str) -> bool:
+    """Whether it is a code that has a square."""
+    return country.strip().upper() in _names()
+
+
+@functools.cache
+def _names() -> Mapping[str, str]:
+    return {place.code: place.name for place in places()}
 
 
 def shade_of(found: Sums) -> Shade:
