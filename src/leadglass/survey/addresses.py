@@ -126,7 +126,8 @@ async def systems_of(scope: Scope, resolve: Resolve) -> tuple[list[System], list
 
 
 def _add_named(target: Target, found: Sequence[str], scope: Scope, systems: list[System], refused: list[RefusedTarget]) -> None:
-    addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: address.version)
+    # Resolvers give them in any order: every start, and every shard, is to take the same one.
+    addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: (address.version, int(address)))
     if not addresses:
         refused.append(RefusedTarget(target.name, target.host, "the name has no address"))
         return

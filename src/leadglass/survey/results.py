@@ -72,6 +72,16 @@ class Results:
     """Addresses of a range where nothing answered: not systems, and not listed."""
     plan: tuple[str, ...] = ()
     """Of a dry run: what would have been sent to whom."""
+    left: int = 0
+    """Systems that were not asked yet: more than 0 where the survey was stopped, or still runs."""
+    shard: str = ""
+    """I/N where these are a part of the scope's systems."""
+    faults: int = 0
+    """Systems of `refused` that we failed at ourselves."""
+    digest: str = ""
+    """What two surveys of the same scope share."""
+    signal: int = 0
+    """What stopped the survey; 0 where nothing did."""
 
     @property
     def totals(self) -> Sums:
@@ -79,7 +89,9 @@ class Results:
 
     @property
     def exit_code(self) -> int:
-        """1 where there is anything to change, or a target was refused; fit for CI."""
+        """3 where we failed at a system, 1 where there is anything to change or a target was refused, 0 where all is well; fit for CI."""
+        if self.faults:
+            return 3
         return 1 if self.refused or any(result.findings for result in self.targets) else 0
 
     @property
@@ -198,6 +210,11 @@ def to_json(results: Results) -> bytes:
             "started": results.started,
             "seconds": round(results.seconds, 1),
             "run": results.run_id,
+            "complete": results.left == 0,
+            "left": results.left,
+            "shard": results.shard or None,
+            "scope": results.digest,
+            "ranges": [{"name": target.name, "host": target.host} for target in scope.target if target.is_range],
             "authority": authority,
             "level": str(scope.limits.level),
             "addresses": {"asked": results.addresses_asked, "silent": results.addresses_silent},

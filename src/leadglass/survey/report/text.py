@@ -1,5 +1,6 @@
 """The survey on a terminal: a summary, and archives side by side."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from leadglass.survey.results import Result, Results
@@ -26,6 +27,19 @@ def summary(results: Results) -> str:
         lines.append(f"... and {more} more systems with findings, in the report")
     lines += [f"{each.name} ({each.host}): {each.why}" for each in results.refused[:_LISTED]]
     return "\n".join(lines)
+
+
+def pace(rate: float, remaining: float | None) -> str:
+    """How fast it goes, and how long it will take.
+
+    >>> pace(41.25, 3725.0), pace(0.5, 59.2), pace(0.0, None)
+    ('41/s, 1:02:05 left', '0.5/s, 0:01:00 left', '')
+    """
+    if remaining is None:
+        return ""
+    seconds = math.ceil(remaining)
+    left = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+    return f"{rate:.0f}/s, {left}" if rate >= 10 else f"{rate:.1f}/s, {left}"
 
 
 def plan(results: Results) -> str:
