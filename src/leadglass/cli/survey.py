@@ -93,13 +93,13 @@ def survey(
 
 
 def _tell(results: "Results", out: Path) -> None:
+    from leadglass.survey.folder import Folder
     from leadglass.survey.report import text
 
     console.out(text.summary(results))
     if results.left:
         say(f"{results.left} systems were not asked yet: go on with the same command and --resume")
-    report = next((path for path in (out / "report.html", out / "report.html.age") if path.exists()), out)
-    say(f"report: {report}")
+    say(f"report: {Folder(out).path_of('report.html')}")
 
 
 @group.command("merge")
@@ -116,3 +116,29 @@ def merge(folders: Folders, out: Out, encrypt_to: EncryptTo = None, identity: Id
         _tell(results, out)
     if results.exit_code:
         raise typer.Exit(results.exit_code)
+
+
+@group.command("compare")
+def compare(folders: Folders, out: Out, encrypt_to: EncryptTo = None, identity: Identity = None, as_json: JsonOption = False) -> None:
+    """Put runs side by side: gone, better, unchanged, worse, new, by country, and the trend. Exits 1 when the last is worse anywhere."""
+    from leadglass.survey import compare as comparing
+    from leadglass.survey import published
+    from leadglass.survey.folder import Folder, Identities, Seal, stay_encrypted
+    from leadglass.survey.report import comparison as page
+    from leadglass.survey.report import text
+
+    target = Folder(out, Seal(encrypt_to or ()))
+    sources = [Folder(path, identities=Identities(identity)) for path in folders]
+    comparing.check_folder(target)
+    stay_encrypted(target, [each for each in sources if each.is_encrypted("results.json")])
+    compared = comparing.compare(published.read(each) for each in sources)
+    target.make()
+    target.write("comparison.json", comparing.to_json(compared))
+    target.write("comparison.html", page.render(compared))
+    if as_json:
+        console.out(comparing.to_json(compared).decode())
+    else:
+        console.out(text.comparison(compared))
+        say(f"page: {target.path_of('comparison.html')}")
+    if compared.exit_code:
+        raise typer.Exit(compared.exit_code)

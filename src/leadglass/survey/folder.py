@@ -119,6 +119,10 @@ class Folder:
         content = read_bounded(path)
         return self.identities.open(content, path) if path.name.endswith(SUFFIX) else content
 
+    def path_of(self, name: str) -> Path:
+        """Where `name` lies, encrypted or not."""
+        return self._found(name) or self.path / name
+
     def _found(self, name: str) -> Path | None:
         return next((path for path in (self.path / name, self.path / (name + SUFFIX)) if path.is_file()), None)
 

@@ -214,7 +214,11 @@ def to_json(results: Results) -> bytes:
             "left": results.left,
             "shard": results.shard or None,
             "scope": results.digest,
-            "ranges": [{"name": target.name, "host": target.host} for target in scope.target if target.is_range],
+            "ranges": [
+                {"name": target.name, "host": target.host, "ports": [*target.dimse_ports, *target.web_ports]}
+                for target in scope.target
+                if target.is_range
+            ],
             "authority": authority,
             "level": str(scope.limits.level),
             "addresses": {"asked": results.addresses_asked, "silent": results.addresses_silent},

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+from leadglass.survey.compare import Comparison, Verdict
 from leadglass.survey.results import Result, Results
 
 _LISTED = 20
@@ -98,3 +99,17 @@ def _records(result: Result) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def comparison(compared: Comparison) -> str:
+    """What became of the systems from each run to the next, and which countries are ugly."""
+    lines = []
+    for step in compared.steps:
+        counts = ", ".join(f"{count} {change}" for change, count in step.changes.items() if count)
+        lines.append(f"{step.before.survey.started} to {step.after.survey.started}: {counts or 'no system'}")
+        if not step.same_method:
+            was, now = step.before.survey.method, step.after.survey.method
+            lines.append(f"  the method changed from {was} to {now}: what it may explain is unclear, not worse or new")
+        named = {verdict: [each.country or "not said" for each in step.countries if each.verdict is verdict] for verdict in Verdict}
+        lines += [f"  {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
+    return "\n".join(lines)
