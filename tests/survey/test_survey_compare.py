@@ -229,6 +229,6 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(tmp_path: Path) -> N
             read(Folder(tmp_path / "a"))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
-    path.write_text(good)
+    path.write_text(good)  # as it was
     told = CliRunner().invoke(app, ["survey", "compare", str(tmp_path / "a"), "--out", str(tmp_path / "out")])
     assert "is in use" in str(told.exception)

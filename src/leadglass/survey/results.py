@@ -256,14 +256,18 @@ def _target(result: Result) -> Json:
     }
 
 
-_NAMED_ELSEWHERE = frozenset({"port", "protocol", "level", "fingerprint"})
+NAMED_ELSEWHERE = frozenset({"port", "protocol", "level", "fingerprint"})
+"""What of an observation is not in a door's detail."""
+
+DETAIL_AS_TEXT = frozenset({"query_status", "toolkit_version", "product_version"})
+"""What is written there as people write it."""
 
 
 def _door(seen: Observation) -> Json:
     detail = {
         key: value
         for key, value in _plain(dataclasses.asdict(seen)).items()
-        if key not in _NAMED_ELSEWHERE and value not in (None, [], False)
+        if key not in NAMED_ELSEWHERE and value not in (None, [], False)
     }
     if isinstance(seen, Dimse):
         if seen.rejection is not None:
