@@ -88,6 +88,11 @@ def test_another_method_is_not_read_as_growth() -> None:
     one = doc({f"10.0.0.{n}": {"level": "association"} for n in range(5)})
     other = doc({f"10.0.0.{n}": opened() for n in range(5)}, at="2026-02-01", method="2")
     assert [each.verdict for each in step(one, other).countries] == [Verdict.UNCLEAR]
+    back = (
+        doc({f"10.0.0.{n}": opened() for n in range(5)}),
+        doc({f"10.0.0.{n}": {"level": "association"} for n in range(5)}, at="2026-03-01", method="2"),
+    )
+    assert [each.verdict for each in step(*back).countries] == [Verdict.UNCLEAR]
 
 
 def test_looking_further_or_at_other_ports_is_not_growth() -> None:

@@ -239,7 +239,11 @@ def _counted(systems: Iterable[System]) -> Mapping[Change, int]:
 def _country(name: str, systems: Sequence[System]) -> Country:
     both = [each for each in systems if each.change not in {Change.NOT_ASKED_BEFORE, Change.NOT_ASKED_AFTER}]
     before, after = _exposed(each.before for each in both), _exposed(each.after for each in both)
-    verdict = _verdict(both, before, after)
+    # As it would be if what is unclear had not changed at all: where that is another verdict, there is none.
+    surely = _exposed(each.before if each.change is Change.UNCLEAR else each.after for each in both)
+    verdict = _verdict(before, after)
+    if not both or verdict is not _verdict(before, surely):
+        verdict = Verdict.UNCLEAR
     return Country(name, _counted(systems), before[0], after[0], before[1], after[1], verdict)
 
 
@@ -249,21 +253,12 @@ def _exposed(systems: Iterable[Seen | None]) -> tuple[int, int]:
     return len(opened), sum(seen.records.studies for seen in opened if seen.records is not None)
 
 
-def _verdict(systems: Sequence[System], before: tuple[int, int], after: tuple[int, int]) -> Verdict:
-    doubtful = sum(each.change is Change.UNCLEAR for each in systems)
-    sure = sum(each.change in {Change.WORSE, Change.NEW} and _open(each.after) for each in systems)
-    if not systems:
-        return Verdict.UNCLEAR
+def _verdict(before: tuple[int, int], after: tuple[int, int]) -> Verdict:
     if before[0] == after[0] == 0:
-        return Verdict.UNCLEAR if doubtful else Verdict.CLEAR
-    grew = after[0] > before[0] or after[1] > (1 + GROWTH) * before[1]
-    if grew:
-        return Verdict.UGLY if sure or not doubtful else Verdict.UNCLEAR
+        return Verdict.CLEAR
+    if after[0] > before[0] or after[1] > (1 + GROWTH) * before[1]:
+        return Verdict.UGLY
     return Verdict.GOOD if after[0] <= (1 - GOOD) * before[0] else Verdict.BAD
-
-
-def _open(seen: Seen | None) -> bool:
-    return seen is not None and seen.level.is_open
 
 
 def to_json(comparison: Comparison) -> bytes:

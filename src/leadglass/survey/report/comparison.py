@@ -53,6 +53,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["grouped"] = lambda number: f"{number:,}".replace(",", "\u202f")
+    environment.filters["moment"] = lambda text: text[:16].replace("T", " ")
     return environment.get_template("comparison.html.j2")
 
 
