@@ -106,4 +106,5 @@ def play(
     course = Course(shard, resume, Seal(recipients), Identities(identity))
     folder = Folder(out, course.seal, course.identities)
     now = dt.datetime.now(dt.UTC)
-    return survey_into(folder, scope or scope_of(), now=now, course=course, progress=progress, probing=partial(probe_here, probes=[probe or Played()]))
+    asking = partial(probe_here, probes=[probe or Played()])
+    return survey_into(folder, scope or scope_of(), now=now, course=course, progress=progress, probing=asking)

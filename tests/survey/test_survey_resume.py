@@ -72,6 +72,20 @@ def test_what_is_finished_asks_nobody_again(tmp_path: Path) -> None:
     assert probe.asked == []
 
 
+def test_what_we_failed_at_is_asked_again(tmp_path: Path) -> None:
+    def answer(system: System) -> Observation:
+        if str(system.address) == "10.1.0.7":
+            raise ZeroDivisionError
+        return by_address(system)
+
+    assert play(tmp_path / "out", probe=Played(answer)).exit_code == 3
+    probe = Played()
+    assert play(tmp_path / "out", probe=probe, resume=True).exit_code == 1
+    assert probe.asked == ["10.1.0.7"]
+    play(tmp_path / "whole")
+    assert comparable(tmp_path / "out") == comparable(tmp_path / "whole")
+
+
 def cut(out: Path, lines: int, torn: bytes = b"") -> None:
     """Leave the first `lines` of the journal and a torn one, as a kill would."""
     path = out / "journal.jsonl"
@@ -192,10 +206,6 @@ def test_a_signal_leaves_a_valid_partial_result_that_resume_ends(tmp_path: Path,
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         until(lambda: bool(listener.connections) and (out / "journal.jsonl").read_bytes().count(b"\n") == 2 + 4)
         process.send_signal(number)
-        time.sleep(0.2)
-        if number != signal.SIGKILL:
-            assert process.poll() is None
-            process.send_signal(signal.SIGTERM)  # the second says: at once
         said, complaint = process.communicate(timeout=20)
         assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
         document = json.loads((out / "results.json").read_text())

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from leadglass.errors import ConfigurationError, WrongUsage
 from leadglass.survey import journal
 from leadglass.survey.addresses import IpAddress, System
-from leadglass.survey.briefing import Briefing
 from leadglass.survey.merge import merge
 from leadglass.survey.observations import ExposureLevel, Observation
+from leadglass.survey.probing import Orders, Take, probe_here
 from leadglass.survey.run import run
 from leadglass.survey.scope import Scope
 from leadglass.survey.shard import Shard
@@ -153,14 +153,13 @@ def test_systems_that_are_in_no_shard_are_missed(tmp_path: Path) -> None:
 
 def test_shards_share_the_rate_of_the_scope(tmp_path: Path) -> None:
     """However many machines work at the same time, together they open no more connections than the scope allows."""
-    told: list[Briefing] = []
+    told: list[float] = []
 
-    class Looks(Played):
-        async def run(self, system: System, port: int, briefing: Briefing) -> Observation:
-            told.append(briefing)
-            return await super().run(system, port, briefing)
+    async def look(systems: Sequence[System], orders: Orders, take: Take) -> None:
+        told.append(orders.per_second)
+        await probe_here(systems, orders, take, probes=[Played()])
 
-    scope = scope_of(connections_per_second=100)
+    scope = scope_of(connections_per_second=1000)
     now = dt.datetime.now(dt.UTC)
-    asyncio.run(run(scope, now=now, probes=[Looks()], so_far=journal.begin(scope, now=now, shard=Shard(1, 4))))
-    assert {briefing.dialer._pace._interval for briefing in told} == {4 / 100}  # type: ignore[attr-defined] # noqa: SLF001
+    asyncio.run(run(scope, now=now, probing=look, so_far=journal.begin(scope, now=now, shard=Shard(1, 4))))
+    assert told == [1000 / 4]
