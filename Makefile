@@ -52,9 +52,11 @@ check: setup-dev ## format, lint, types, the walls between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.conformance --check
+	$(BIN)/python -m tools.results_schema --check
 
-conformance: setup-dev ## write the tables of docs/conformance.md and docs/interoperability.md anew, from the code and the tests
+conformance: setup-dev ## write what docs/ says from the code and the tests anew: conformance, interoperability, results.schema.json
 	@$(BIN)/python -m tools.conformance
+	@$(BIN)/python -m tools.results_schema
 	@$(BIN)/python -m tests.matrix.document
 
 format: setup-dev ## put every file into the one format

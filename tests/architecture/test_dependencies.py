@@ -72,7 +72,8 @@ def imported_packages(source: str) -> set[str]:
 
 def test_what_we_import_we_declare_and_what_we_declare_we_import() -> None:
     """A package that only another one brings may be gone with that one's next version; one that nobody uses is a risk for nothing."""
-    distributions = packages_distributions()
+    bringing = packages_distributions()
+    distributions = {name: [each for each in found if not each.endswith("-stubs")] for name, found in bringing.items()}
     imported = {canonicalize_name(distributions[name][0]) for path in python_files() for name in imported_packages(path.read_text())}
     said = declared(PROJECT["project"]["dependencies"])
     assert imported <= said

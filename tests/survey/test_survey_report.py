@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from leadglass.survey import products
 from leadglass.survey.addresses import RefusedTarget
 from leadglass.survey.findings import RULES, Severity, Software, findings_of
+from leadglass.survey.folder import Folder
 from leadglass.survey.observations import (
     Certificate,
     ClientCertificate,
@@ -244,8 +245,8 @@ def test_archives_stand_side_by_side() -> None:
 
 
 def test_reports_are_written_whole_over_an_earlier_survey(tmp_path: Path) -> None:
-    write_reports(MIXED, tmp_path / "out")
-    write_reports(results(), tmp_path / "out")
+    write_reports(MIXED, Folder(tmp_path / "out"))
+    write_reports(results(), Folder(tmp_path / "out"))
     assert json.loads((tmp_path / "out" / "results.json").read_bytes())["targets"] == []
 
 

@@ -246,7 +246,15 @@ def test_the_results_are_for_their_owner_alone(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert stat.S_IMODE(out.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o600}
-    names = {"results.json", "report.html", "report-without-addresses.html", "targets.csv", "countries.csv", "results.sarif"}
+    names = {
+        "journal.jsonl",
+        "results.json",
+        "report.html",
+        "report-without-addresses.html",
+        "targets.csv",
+        "countries.csv",
+        "results.sarif",
+    }
     assert {path.name for path in out.iterdir()} == names
 
 
@@ -283,4 +291,4 @@ def test_a_fault_of_ours_is_said_and_costs_no_other_result() -> None:
     results = asyncio.run(survey_systems(scope, now=dt.datetime.now(dt.UTC), probing=partial(probe_here, probes=[Fails()])))
     assert [result.name for result in results.targets] == ["b"]
     assert [(each.name, "our own fault" in each.why) for each in results.refused] == [("a", True)]
-    assert results.exit_code == 1
+    assert results.exit_code == 3

@@ -82,13 +82,13 @@ def print_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, em
     console.print(table)
 
 
-def progress_bar() -> Progress:
-    """A progress bar that shows on a terminal and keeps silent in a pipe."""
+def progress_bar(ending: str = "") -> Progress:
+    """A progress bar that shows on a terminal and keeps silent in a pipe; it ends in `ending`, else in the time that is left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn(ending) if ending else TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
         transient=False,

@@ -181,7 +181,8 @@ class _Taken:
 
     def add_named(self, target: Target, found: Sequence[str]) -> None:
         """The first address of a name, if it leads nowhere else."""
-        addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: address.version)
+        # Resolvers give them in any order: every start, and every shard, is to take the same one.
+        addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: (address.version, int(address)))
         if not addresses:
             self.refused.append(RefusedTarget(target.name, target.host, "the name has no address"))
             return

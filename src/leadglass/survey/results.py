@@ -75,6 +75,16 @@ class Results:
     """Of a dry run: what would have been sent to whom."""
     proven: tuple[ProvenControl, ...] = ()
     """Public hosts whose operators published that they may be surveyed beyond `query`."""
+    left: int = 0
+    """Systems that were not asked yet: more than 0 where the survey was stopped, or still runs."""
+    shard: str = ""
+    """I/N where these are a part of the scope's systems."""
+    faults: int = 0
+    """Systems of `refused` that we failed at ourselves."""
+    digest: str = ""
+    """What two surveys of the same scope share."""
+    signal: int = 0
+    """What stopped the survey; 0 where nothing did."""
 
     @property
     def totals(self) -> Sums:
@@ -82,7 +92,9 @@ class Results:
 
     @property
     def exit_code(self) -> int:
-        """1 where there is anything to change, or a target was refused; fit for CI."""
+        """3 where we failed at a system, 1 where there is anything to change or a target was refused, 0 where all is well; fit for CI."""
+        if self.faults:
+            return 3
         return 1 if self.refused or any(result.findings for result in self.targets) else 0
 
     @property
@@ -200,6 +212,15 @@ def to_json(results: Results) -> bytes:
             "started": results.started,
             "seconds": round(results.seconds, 1),
             "run": results.run_id,
+            "complete": results.left == 0,
+            "left": results.left,
+            "shard": results.shard or None,
+            "scope": results.digest,
+            "ranges": [
+                {"name": target.name, "host": target.host, "ports": [*target.dimse_ports, *target.web_ports]}
+                for target in scope.target
+                if target.is_range
+            ],
             "authority": authority,
             "level": str(scope.limits.level),
             "addresses": {"asked": results.addresses_asked, "silent": results.addresses_silent},
@@ -239,14 +260,18 @@ def _target(result: Result) -> Json:
     }
 
 
-_NAMED_ELSEWHERE = frozenset({"port", "protocol", "level", "fingerprint"})
+NAMED_ELSEWHERE = frozenset({"port", "protocol", "level", "fingerprint"})
+"""What of an observation is not in a door's detail."""
+
+DETAIL_AS_TEXT = frozenset({"query_status", "store_status", "synthetic_object", "toolkit_version", "product_version"})
+"""What is written there as people write it."""
 
 
 def _door(seen: Observation) -> Json:
     detail = {
         key: value
         for key, value in _plain(dataclasses.asdict(seen)).items()
-        if key not in _NAMED_ELSEWHERE and value not in (None, [], False)
+        if key not in NAMED_ELSEWHERE and value not in (None, [], False)
     }
     if isinstance(seen, Dimse):
         if seen.rejection is not None:

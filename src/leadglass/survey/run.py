@@ -1,40 +1,72 @@
 """A survey from its scope to its report: nothing is sent before the authority, the addresses and the level have been checked."""
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
-import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from leadglass.errors import ConfigurationError
 from leadglass.survey import control
-from leadglass.survey.addresses import RefusedTarget, Surroundings, System, surroundings_of_this_host, systems_of
+from leadglass.survey import journal as journals
+from leadglass.survey.addresses import Surroundings, System, surroundings_of_this_host, systems_of
 from leadglass.survey.briefing import Probe
-from leadglass.survey.observations import UNREACHED
+from leadglass.survey.folder import Folder, Identities, Seal
+from leadglass.survey.journal import Journal, Plan, SoFar
 from leadglass.survey.probes import PROBES
 from leadglass.survey.probing import Orders, Probing, Seen
 from leadglass.survey.proving import prove
 from leadglass.survey.report import write_reports
-from leadglass.survey.results import Result, Results, judge
+from leadglass.survey.results import Result, Results, to_json
 from leadglass.survey.scope import ExposureLimit, Scope, load_scope
+from leadglass.survey.shard import WHOLE, Shard
+from leadglass.survey.stopping import Stop
 from leadglass.survey.workers import probe_in_workers
+
+UNFINISHED = "unfinished"
+"""An empty file in the folder of a survey that has systems left; what it is can be told without reading what is encrypted."""
+
+SNAPSHOT_SECONDS = 10.0
+"""How often results.json is written while the survey runs; more rarely where writing it takes longer than a twentieth of that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a survey is."""
+    """How far a survey is; `asked` systems of those `done` were asked since this start, `seconds` ago."""
 
     done: int
     total: int
     found_open: int
+    patients: int
+    asked: int
     seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Systems a second."""
+        return self.asked / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds, at the rate so far; None where nothing is known of it."""
+        return (self.total - self.done) / self.rate if self.asked else None
 
 
 Report: TypeAlias = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How one start of a survey goes: which part of the scope, whether it goes on with what is in the folder, and who may read that."""
+
+    shard: Shard = WHOLE
+    resume: bool = False
+    seal: Seal = field(default_factory=Seal)
+    identities: Identities = field(default_factory=Identities)
 
 
 def survey(
@@ -44,29 +76,109 @@ def survey(
     level: ExposureLimit | None = None,
     dry_run: bool = False,
     progress: Report | None = None,
+    course: Course | None = None,
     probing: Probing = probe_in_workers,
 ) -> Results:
     """Survey what the scope names and write the reports into `out` (0700).
 
-    With `dry_run` no socket is opened and nothing written: `Results.plan` says what would be sent to whom. Raises `ConfigurationError`
-    for a scope that is wrong or whose authority has ended.
+    With `dry_run` no socket is opened and nothing written: `Results.plan` says what would be sent to whom. Ctrl-C and SIGTERM end it with
+    what was found until then (`Results.signal`, `Results.left`), which a course with `resume` goes on with. Raises `ConfigurationError`
+    for a scope that is wrong or whose authority has ended, and for a folder that cannot be used.
     """
+    course = course or Course()
     scope = load_scope(scope_path).lowered(level)
     now = dt.datetime.now(dt.UTC)
     scope.check_valid_on(now.astimezone().date())
     if dry_run:
-        return asyncio.run(plan(scope, now))
-    check_folder(out)
+        return asyncio.run(plan(scope, now, shard=course.shard))
     ca_file = scope_path.parent / scope.limits.ca_file if scope.limits.ca_file else None
-    results = asyncio.run(run(scope, now=now, ca_file=ca_file, progress=progress, probing=probing))
-    write_reports(results, out)
+    folder = Folder(out, course.seal, course.identities)
+    return survey_into(folder, scope, now=now, ca_file=ca_file, course=course, progress=progress, probing=probing)
+
+
+def survey_into(
+    folder: Folder,
+    scope: Scope,
+    *,
+    now: dt.datetime,
+    ca_file: Path | None = None,
+    course: Course,
+    progress: Report | None = None,
+    probing: Probing = probe_in_workers,
+) -> Results:
+    """Begin a survey in `folder`, or go on with the one in it, and write the reports there; the caller has checked the authority."""
+    so_far = journals.begin(scope, now=now, shard=course.shard, ca_file=ca_file)
+    if course.resume:
+        so_far = _resumed(folder, so_far)
+    else:
+        check_folder(folder)
+    folder.make()
+    with folder.appending(journals.NAME, anew=not course.resume) as lines:
+        journal = Journal(lines)
+        if not course.resume:
+            journal.begin(so_far.begin)
+        folder.mark(UNFINISHED)
+        results = asyncio.run(
+            run(scope, now=now, ca_file=ca_file, progress=progress, probing=probing, so_far=so_far, kept=Kept(journal, _Keeper(folder)))
+        )
+        write_reports(results, folder)
+        if not results.left:
+            folder.unmark(UNFINISHED)
     return results
 
 
-def check_folder(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier survey's results, before the first packet."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "results.json").exists())):
+class _Keeper:
+    """Writes what is known while a survey runs: first every report, so that no earlier one stays beside it, then results.json."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._began = False
+
+    def __call__(self, results: Results) -> None:
+        if self._began:
+            self._folder.write("results.json", to_json(results))
+        else:
+            write_reports(results, self._folder)
+        self._began = True
+
+
+def check_folder(folder: Folder) -> None:
+    """Refuse a folder that holds anything but a finished survey's results, before the first packet."""
+    out = folder.path
+    if not out.exists():
+        return
+    if not out.is_dir() or (any(out.iterdir()) and not folder.has("results.json") and not folder.has(journals.NAME)):
         raise ConfigurationError(f"{out} is in use: name a new folder, or one that holds the results of an earlier survey")
+    if folder.seal.is_on != folder.is_encrypted("results.json") and folder.has("results.json"):
+        raise ConfigurationError(f"{out} holds a survey that is {'not ' * folder.seal.is_on}encrypted: name a new folder")
+    if folder.is_marked(UNFINISHED):
+        raise ConfigurationError(f"{out} holds a survey that was not finished: go on with it (--resume), or name a new folder")
+
+
+def _resumed(folder: Folder, begun: SoFar) -> SoFar:
+    """What the survey in `folder` has found; refused where it is not the one that was begun there."""
+    if not folder.has(journals.NAME):
+        raise ConfigurationError(f"{folder.path} holds no survey to go on with: begin one without --resume")
+    if folder.seal.is_on != folder.is_encrypted(journals.NAME):
+        asked = "without --encrypt-to" if folder.seal.is_on else "with --encrypt-to, as it was begun"
+        raise ConfigurationError(f"the survey in {folder.path} is {'not ' * folder.seal.is_on}encrypted: go on with it {asked}")
+    so_far = journals.load(folder)
+    if so_far.begin.digest != begun.begin.digest:
+        raise ConfigurationError(
+            f"the survey in {folder.path} was begun with another scope, level or ca_file: go on with those, or survey into a new folder"
+        )
+    if so_far.shard != begun.shard:
+        raise ConfigurationError(f"the survey in {folder.path} is of shard {so_far.shard}: go on with --shard {so_far.shard}")
+    # As it stands now: who has asked to be left alone meanwhile, and at what rate.
+    return dataclasses.replace(so_far, begin=dataclasses.replace(so_far.begin, scope=begun.scope))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where what is found is written while the survey runs."""
+
+    journal: Journal
+    snapshot: Callable[[Results], None]
 
 
 async def run(
@@ -77,61 +189,109 @@ async def run(
     progress: Report | None = None,
     probing: Probing = probe_in_workers,
     surroundings: Surroundings | None = None,
+    so_far: SoFar | None = None,
+    kept: Kept | None = None,
 ) -> Results:
-    """Survey every system of `scope`; the caller has checked its authority.
+    """Survey every system of `scope` that `so_far` does not know, of its shard; the caller has checked the scope's authority.
 
     A fault of ours at one system is reported with those that were refused, and the others are surveyed all the same. No patient's value
     comes into this process, unless `probing` is `probe_here`.
     """
     began = time.monotonic()
     surroundings = surroundings or surroundings_of_this_host()
-    run_id = secrets.token_hex(3)
-    named, refused = await systems_of(scope, surroundings.resolve, surroundings.private)
-    proving = await prove(named, scope, surroundings, run_id=run_id)
-    systems = proving.systems
-    refused += proving.refused
+    so_far = so_far or journals.begin(scope, now=now, ca_file=ca_file)
+    systems, refused = await systems_of(scope, surroundings.resolve, surroundings.private)
+    mine = [(key, system) for key, system in journals.keyed(scope, systems) if so_far.shard.takes(system.address)]
+    found = so_far.only(key for key, _ in mine)
+    # What we failed at is not finished.
+    found.faults.clear()
+    known, before = found.keys(), found.seconds
+    waiting = [(key, system) for key, system in mine if key not in known]
+    proving = await prove([system for _, system in waiting], scope, surroundings, run_id=found.begin.run_id)
+    waiting = [(key, system) for (key, _), system in zip(waiting, proving.systems, strict=True)]
+    asked = {str(system.address) for _, system in waiting}
+    found.plan = Plan(systems=len(systems), mine=len(mine), refused=tuple(refused)).with_proofs(proving, asked, found.plan)
+    if kept is not None:
+        kept.journal.plan(found.plan)
     limits = scope.limits
     orders = Orders(
-        per_second=limits.connections_per_second,
+        per_second=limits.connections_per_second / found.shard.count,
         timeout=limits.timeout_seconds,
         max_matches=limits.max_matches,
-        run_id=run_id,
+        run_id=found.begin.run_id,
         contact=scope.authority.contact,
         ca_file=ca_file,
         write_probe=limits.write_probe,
         default_accounts=limits.default_accounts,
     )
-    found: dict[int, Result] = {}
-    opened = silent = 0
-    refused_unasked = len(refused)
+    opened = _Opened(found.found.values())
 
-    def take(index: int, doors: Seen) -> None:
-        nonlocal opened, silent
-        if isinstance(doors, RefusedTarget):
-            refused.append(doors)
-        elif systems[index].from_range and all(seen.ending in UNREACHED for seen in doors):
-            silent += 1
-        else:
-            found[index] = judge(systems[index], doors)
-            opened += found[index].level.is_open
+    def take(index: int, seen: Seen) -> None:
+        key, system = waiting[index]
+        seconds = time.monotonic() - began
+        found.seconds = before + seconds
+        if kept is not None:
+            kept.journal.take(key, system, seen, found.seconds)
+        found.take(key, system, seen)
         if progress is not None:
-            progress(Progress(len(found) + silent + len(refused) - refused_unasked, len(systems), opened, time.monotonic() - began))
+            opened.add(found.found.get(key))
+            progress(Progress(found.done, len(mine), opened.systems, opened.patients, found.done - len(known), seconds))
 
-    await probing(systems, orders, take)
-    return Results(
-        scope=scope,
-        started=now.isoformat(timespec="seconds"),
-        seconds=time.monotonic() - began,
-        run_id=orders.run_id,
-        targets=tuple(found[index] for index in sorted(found)),
-        refused=tuple(refused),
-        addresses_asked=len(systems),
-        addresses_silent=silent,
-        proven=tuple(proving.proven),
-    )
+    stop = Stop()
+    with stop.by_signals():
+        async with _snapshots(found, kept.snapshot if kept is not None else None):
+            await stop.supervise(probing([system for _, system in waiting], orders, take))
+    found.seconds = before + time.monotonic() - began
+    return dataclasses.replace(found.results(), signal=stop.signal)
 
 
-async def plan(scope: Scope, now: dt.datetime, surroundings: Surroundings | None = None) -> Results:
+class _Opened:
+    """The open systems so far; added up as they come, since a survey has many."""
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self.systems = self.patients = 0
+        for result in results:
+            self.add(result)
+
+    def add(self, result: Result | None) -> None:
+        if result is not None and result.level.is_open:
+            self.systems += 1
+            self.patients += result.records.patients if result.records else 0
+
+
+@contextlib.asynccontextmanager
+async def _snapshots(found: SoFar, snapshot: Callable[[Results], None] | None) -> AsyncIterator[None]:
+    """Hand what is known to `snapshot` now and then, in a thread; it costs at most a twentieth of the time."""
+    if snapshot is None:
+        yield
+        return
+    write = snapshot
+    write(found.results())
+
+    async def write_now_and_then() -> None:
+        pause, written = SNAPSHOT_SECONDS, found.done
+        while True:
+            await asyncio.sleep(pause)
+            if found.done == written:
+                continue
+            began = time.monotonic()
+            written = found.done
+            await asyncio.to_thread(write, found.results())
+            pause = max(SNAPSHOT_SECONDS, 20 * (time.monotonic() - began))
+
+    writing = asyncio.create_task(write_now_and_then())
+    try:
+        yield
+    finally:
+        if writing.done():
+            await writing
+        writing.cancel()
+        # A thread cannot be stopped: what it writes is to be there before the last reports are.
+        with contextlib.suppress(asyncio.CancelledError):
+            await writing
+
+
+async def plan(scope: Scope, now: dt.datetime, surroundings: Surroundings | None = None, *, shard: Shard = WHOLE) -> Results:
     """What would be sent to whom; names are not looked up, since that would send something."""
     surroundings = surroundings or surroundings_of_this_host()
     names: dict[str, str] = {}
@@ -144,8 +304,9 @@ async def plan(scope: Scope, now: dt.datetime, surroundings: Surroundings | None
     lines = [f"{name}: would be resolved, and spoken to if the scope allows its address" for name in names]
     lines += control.plan(scope, systems, surroundings)
     for system in systems:
-        for probe in PROBES:
-            lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in _steps(probe, system, scope)]
+        if shard.takes(system.address):
+            for probe in PROBES:
+                lines += [f"{system.address} port {port}: {step}" for port in probe.ports(system) for step in _steps(probe, system, scope)]
     really_refused = [each for each in refused if each.host not in names]
     return Results(scope, now.isoformat(timespec="seconds"), 0.0, "", (), tuple(really_refused), plan=tuple(lines))
 

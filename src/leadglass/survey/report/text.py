@@ -1,7 +1,9 @@
 """The survey on a terminal: a summary, and archives side by side."""
 
+import math
 from collections.abc import Callable, Sequence
 
+from leadglass.survey.compare import Comparison, Verdict
 from leadglass.survey.results import Result, Results
 
 _LISTED = 20
@@ -28,6 +30,19 @@ def summary(results: Results) -> str:
         lines.append(f"... and {more} more systems with findings, in the report")
     lines += [f"{each.name} ({each.host}): {each.why}" for each in results.refused[:_LISTED]]
     return "\n".join(lines)
+
+
+def pace(rate: float, remaining: float | None) -> str:
+    """How fast it goes, and how long it will take.
+
+    >>> pace(41.25, 3725.0), pace(0.5, 59.2), pace(0.0, None)
+    ('41/s, 1:02:05 left', '0.5/s, 0:01:00 left', '')
+    """
+    if remaining is None:
+        return ""
+    seconds = math.ceil(remaining)
+    left = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+    return f"{rate:.0f}/s, {left}" if rate >= 10 else f"{rate:.1f}/s, {left}"
 
 
 def plan(results: Results) -> str:
@@ -86,3 +101,17 @@ def _records(result: Result) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def comparison(compared: Comparison) -> str:
+    """What became of the systems from each run to the next, and which countries are ugly."""
+    lines = []
+    for step in compared.steps:
+        counts = ", ".join(f"{count} {change}" for change, count in step.changes.items() if count)
+        lines.append(f"{step.before.survey.started} to {step.after.survey.started}: {counts or 'no system'}")
+        if not step.same_method:
+            was, now = step.before.survey.method, step.after.survey.method
+            lines.append(f"  the method changed from {was} to {now}: what it may explain is unclear, not worse or new")
+        named = {verdict: [each.country or "not said" for each in step.countries if each.verdict is verdict] for verdict in Verdict}
+        lines += [f"  {verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
+    return "\n".join(lines)
