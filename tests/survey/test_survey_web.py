@@ -176,6 +176,17 @@ def test_dcm4chee_is_counted_by_its_own_counts(tmp_path: Path) -> None:
     assert "dcmAcceptedCallingAETitle" in finding.remedy
 
 
+def test_what_orthanc_has_counted_is_not_counted_page_by_page(tmp_path: Path) -> None:
+    pages = {
+        "/system": ("application/json", b'{"ApiVersion": 18, "Version": "1.12.1", "DicomAet": "ORTHANC"}'),
+        "/statistics": ("application/json", b'{"CountPatients": 3, "CountStudies": 4, "CountInstances": "50"}'),
+    }
+    with answering(Site(pages | qido("/dicom-web"))) as listener:
+        result = run_one(tmp_path, {"web_ports": [listener.port]}, level="count")
+        assert not [path for path in listener.paths if "offset" in path]
+    assert result.records == RecordCounts(3, 4, 50, exact=True)
+
+
 def test_dicoogle_answers_anyone_and_counts_without_a_row(tmp_path: Path) -> None:
     def answer(asked: Asked) -> None:
         path, _, query = asked.path.partition("?")
