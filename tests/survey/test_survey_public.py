@@ -27,6 +27,7 @@ PLANTED = (
     "QXJVWLAND",
     "10.77.0.0",
     "qxjvw-ca.pem",
+    "QXJVWDIGEST",
 )
 
 
@@ -48,7 +49,9 @@ def planted(scope: Scope, number: int = 3) -> Results:
         )
     )
     refused = (RefusedTarget("Zyzzyva out", "10.77.66.55", "zq-pacs.example is not named: 10.77.66.55"),)
-    return dataclasses.replace(made, scope=scope, targets=targets, refused=refused, plan=("10.77.66.55 port 104: echo",))
+    return dataclasses.replace(
+        made, scope=scope, targets=targets, refused=refused, plan=("10.77.66.55 port 104: echo",), digest="QXJVWDIGEST"
+    )
 
 
 def found_in(text: str) -> set[str]:

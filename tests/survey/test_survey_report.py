@@ -505,6 +505,20 @@ def test_advisories_say_possibly() -> None:
     assert findings_of((closed(),), Software(name="Orthanc", version=(1, 12, 11))) == ()
 
 
+def test_a_partial_run_and_a_shard_are_named_as_such_in_every_report() -> None:
+    part = dataclasses.replace(MIXED, left=7, shard="3/16")
+    for edition in (html.render(part).decode(), html.render(without_addresses(part), public=True).decode()):
+        assert "Partial: 7 systems were not asked yet" in edition
+        assert "Shard 3/16:" in edition
+    (run,) = json.loads(sarif.render(part))["runs"]
+    assert run["invocations"] == [{"executionSuccessful": False}]
+    assert (run["properties"]["left"], run["properties"]["shard"]) == (7, "3/16")
+    assert "partial: 7 systems" in text.summary(part)
+    assert "shard 3/16" in text.summary(part)
+    assert "Partial" not in html.render(MIXED).decode()
+    assert "partial" not in text.summary(MIXED)
+
+
 # Size
 
 

@@ -86,7 +86,7 @@ def test_silent_addresses_and_own_faults_are_merged_too(tmp_path: Path) -> None:
     def answer(system: System) -> Observation:
         if str(system.address).endswith(".3"):
             raise ZeroDivisionError
-        return door(ExposureLevel.CLOSED) if int(system.address) % 2 else by_address(system)
+        return door(ExposureLevel.CLOSED, system.target.dimse_ports[0]) if int(system.address) % 2 else by_address(system)
 
     whole = play(tmp_path / "whole", probe=Played(answer))
     parts = [tmp_path / f"part{number}" for number in (1, 2)]

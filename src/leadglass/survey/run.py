@@ -16,7 +16,7 @@ from leadglass.survey import journal as journals
 from leadglass.survey.addresses import Surroundings, System, surroundings_of_this_host, systems_of
 from leadglass.survey.briefing import Probe
 from leadglass.survey.folder import Folder, Identities, Seal
-from leadglass.survey.journal import Journal, Plan, SoFar
+from leadglass.survey.journal import Journal, Key, Plan, SoFar
 from leadglass.survey.probes import PROBES
 from leadglass.survey.probing import Orders, Probing, Seen
 from leadglass.survey.proving import prove
@@ -200,19 +200,10 @@ async def run(
     began = time.monotonic()
     surroundings = surroundings or surroundings_of_this_host()
     so_far = so_far or journals.begin(scope, now=now, ca_file=ca_file)
-    systems, refused = await systems_of(scope, surroundings.resolve, surroundings.private)
-    mine = [(key, system) for key, system in journals.keyed(scope, systems) if so_far.shard.takes(system.address)]
-    found = so_far.only(key for key, _ in mine)
-    # What we failed at is not finished.
-    found.faults.clear()
-    known, before = found.keys(), found.seconds
-    waiting = [(key, system) for key, system in mine if key not in known]
-    proving = await prove([system for _, system in waiting], scope, surroundings, run_id=found.begin.run_id)
-    waiting = [(key, system) for (key, _), system in zip(waiting, proving.systems, strict=True)]
-    asked = {str(system.address) for _, system in waiting}
-    found.plan = Plan(systems=len(systems), mine=len(mine), refused=tuple(refused)).with_proofs(proving, asked, found.plan)
+    found, waiting, planned = await _planned(scope, surroundings, so_far)
     if kept is not None:
-        kept.journal.plan(found.plan)
+        kept.journal.plan(planned)
+    known, before = found.done, found.seconds
     limits = scope.limits
     orders = Orders(
         per_second=limits.connections_per_second / found.shard.count,
@@ -235,7 +226,7 @@ async def run(
         found.take(key, system, seen)
         if progress is not None:
             opened.add(found.found.get(key))
-            progress(Progress(found.done, len(mine), opened.systems, opened.patients, found.done - len(known), seconds))
+            progress(Progress(found.done, planned.mine, opened.systems, opened.patients, found.done - known, seconds))
 
     stop = Stop()
     with stop.by_signals():
@@ -243,6 +234,21 @@ async def run(
             await stop.supervise(probing([system for _, system in waiting], orders, take))
     found.seconds = before + time.monotonic() - began
     return dataclasses.replace(found.results(), signal=stop.signal)
+
+
+async def _planned(scope: Scope, surroundings: Surroundings, so_far: SoFar) -> tuple[SoFar, Sequence[tuple[Key, System]], Plan]:
+    """What is known already of the systems of its shard, those that are left, each at the level that is proven, and both counted."""
+    systems, refused = await systems_of(scope, surroundings.resolve, surroundings.private)
+    mine = [(key, system) for key, system in journals.keyed(scope, systems) if so_far.shard.takes(system.address)]
+    found = so_far.only(key for key, _ in mine)
+    # What we failed at is not finished.
+    found.faults.clear()
+    known = found.keys()
+    waiting = [(key, system) for key, system in mine if key not in known]
+    proving = await prove([system for _, system in waiting], scope, surroundings, run_id=found.begin.run_id)
+    asked = {str(system.address) for _, system in waiting}
+    found.plan = Plan(systems=len(systems), mine=len(mine), refused=tuple(refused)).with_proofs(proving, asked, found.plan)
+    return found, [(key, system) for (key, _), system in zip(waiting, proving.systems, strict=True)], found.plan
 
 
 class _Opened:

@@ -22,6 +22,7 @@ from leadglass.dicom.uid import Uid
 from leadglass.errors import Damaged, NoRoom, StorageFailed
 from leadglass.vault.asides import Asides, ConflictRow, Wanted
 from leadglass.vault.blobs import BlobPlace, places_of
+from leadglass.vault.database import REBUILD, connect, database_errors, require_our_form
 from leadglass.vault.journal import Settlement, Standing
 from leadglass.vault.rows import Entry, Exchange, RowWriter, StudyRow
 from leadglass.vault.search import Search, admits_statement, instances_statement
@@ -35,7 +36,6 @@ _IDLE_READERS: Final = 8
 _CHECKPOINT_PAGES: Final = 4000
 _STEPS_BETWEEN_LOOKS: Final = 20_000
 """Of SQLite's machine: about a millisecond."""
-_REBUILD: Final = "run `leadglass index rebuild HOME`"
 
 
 @dataclass(frozen=True)
@@ -66,49 +66,11 @@ def _never() -> bool:
     return False
 
 
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    """Turn SQLite's complaints into ours; none of its messages is passed on, as they may hold values."""
-    try:
-        yield
-    except apsw.FullError:
-        raise NoRoom("the disk is full: the index could not be written; free some room") from None
-    except (apsw.CorruptError, apsw.NotADBError):
-        raise Damaged(f"the index was changed or damaged; {_REBUILD}") from None
-    except (apsw.IOError, apsw.CantOpenError):
-        raise StorageFailed("the index could not be read or written; check the disk") from None
-
-
-def _connect(path: Path, key: bytes, *, cache_kib: int) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
-    # ChaCha20-Poly1305: every page carries its tag, a changed byte is an error and not another answer.
-    connection.pragma("cipher", "chacha20")
-    connection.pragma("hexkey", ("raw:" + key.hex()).encode("ascii").hex())
-    connection.pragma("page_size", 8192)
-    connection.pragma("temp_store", "MEMORY")
-    connection.pragma("journal_mode", "WAL")
-    connection.pragma("synchronous", "NORMAL")
-    connection.pragma("cache_size", -cache_kib)
-    connection.pragma("trusted_schema", False)  # noqa: FBT003 - a pragma's value
-    connection.set_busy_timeout(10_000)
-    return connection
-
-
-def _require_our_form(connection: apsw.Connection) -> None:
-    """Raise Damaged for an index of another version, or of nobody; before anything else is asked, since another form has another."""
-    try:
-        version = int(connection.execute("SELECT value FROM state WHERE name = 'schema'").get)
-    except (apsw.SQLError, TypeError):
-        raise Damaged(f"the index is not one of ours; {_REBUILD}") from None
-    if version != SCHEMA_VERSION:
-        raise Damaged(f"the index has the form of another version of leadglass ({version}, not {SCHEMA_VERSION}); {_REBUILD}")
-
-
 class _Reader:
     """A connection for one question at a time, with the reference meanings that its SQL calls."""
 
     def __init__(self, path: Path, key: bytes) -> None:
-        self.connection = _connect(path, key, cache_kib=_READER_CACHE_KIB)
+        self.connection = connect(path, key, cache_kib=_READER_CACHE_KIB)
         self.connection.pragma("query_only", True)  # noqa: FBT003 - a pragma's value
         self._keys: Mapping[str, Match] = {}
         self._stopped: Callable[[], bool] = _never
@@ -151,10 +113,10 @@ class Index:
         self._held_studies: dict[str, KnownStudy] = {}
         self._held_series: set[tuple[str, str]] = set()
         self._idle: list[_Reader] = []
-        with _database_errors():
-            self._writer = _connect(path, key, cache_kib=_WRITER_CACHE_KIB)
+        with database_errors():
+            self._writer = connect(path, key, cache_kib=_WRITER_CACHE_KIB)
             try:
-                _require_our_form(self._writer)
+                require_our_form(self._writer)
             except BaseException:
                 self._writer.close()
                 raise
@@ -167,8 +129,8 @@ class Index:
     def create(cls, path: Path, key: bytes) -> Self:
         """Make an empty index at a path where nothing is."""
         path.touch(mode=0o600, exist_ok=False)
-        with _database_errors():
-            connection = _connect(path, key, cache_kib=_READER_CACHE_KIB)
+        with database_errors():
+            connection = connect(path, key, cache_kib=_READER_CACHE_KIB)
             with connection:
                 connection.execute(SCHEMA)
                 connection.execute(
@@ -181,12 +143,12 @@ class Index:
     def open(cls, path: Path, key: bytes) -> Self:
         """Open the index; Damaged if it is missing, changed, or another version's."""
         if not path.exists():
-            raise Damaged(f"the index is missing; {_REBUILD}")
+            raise Damaged(f"the index is missing; {REBUILD}")
         return cls(path, key)
 
     def add(self, entry: Entry) -> None:
         """Take a row; it is answered from now on. NoRoom or StorageFailed if the rows held back could not be written."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             if len(self._held) >= _HELD_BACK:
                 self.flush()
             # Asked before anything is held: what fails here must leave no row behind for a blob that its deposit takes away.
@@ -199,20 +161,20 @@ class Index:
 
     def put_aside(self, standing: Standing, place: BlobPlace, header: Header, digest: bytes | None = None) -> None:
         """Note a blob that is or was in conflict; no question is answered from it."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             self._asides.put(standing, place, header.instance, header.study, digest)
 
     @contextmanager
     def asides(self) -> Iterator[Asides]:
         """The table of conflicts, for a moment."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             yield self._asides
 
     def conflicts(self, wanted: Wanted) -> Iterator[ConflictRow]:
         """What was ever in conflict, by the blobs' ids."""
         batches = self._asides.rows(wanted)
         while True:
-            with self._lock, _database_errors():
+            with self._lock, database_errors():
                 batch = next(batches, None)
             if batch is None:
                 return
@@ -220,7 +182,7 @@ class Index:
 
     def settle(self, number: int, settlement: Settlement, exchange: Exchange) -> None:
         """Make record `number` of the journal true, all of it or nothing; harmless where it is already."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             self.flush()
             try:
                 with self._writer:
@@ -242,7 +204,7 @@ class Index:
 
     def aside(self, instance: Uid) -> list[BlobPlace]:
         """Where objects of this instance lie that are kept aside."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             return self._asides.places(instance)
 
     def flush(self) -> None:
@@ -250,7 +212,7 @@ class Index:
         with self._lock:
             if not self._held:
                 return
-            with _database_errors():
+            with database_errors():
                 self._rows.write(tuple(self._held.values()))
             self._held.clear()
             self._held_studies.clear()
@@ -263,7 +225,7 @@ class Index:
 
     def holds_study_and_series(self, header: Header) -> tuple[bool, bool]:
         """Whether the study, and within it the series, of an object are there already."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             if (header.study, header.series) in self._held_series:
                 return True, True
             return self.study(header.study) is not None, self._rows.has_series(header.study, header.series)
@@ -278,13 +240,13 @@ class Index:
 
     def study(self, study: Uid) -> KnownStudy | None:
         """The study's patient and key, if it is stored."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             held = self._held_studies.get(study)
             return held or _known_study(self._rows.study(study))
 
     def place(self, instance: Uid) -> BlobPlace | None:
         """Where the instance lies, if it is stored."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             held = self._held.get(instance)
             return held.place if held else self._rows.place(instance)
 
@@ -353,12 +315,12 @@ class Index:
 
     def state(self, name: str) -> int:
         """A number the index keeps about itself."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             return int(self._writer.execute("SELECT value FROM state WHERE name = ?", (name,)).get)
 
     def set_state(self, name: str, value: int) -> None:
         """Keep a number, in order with the rows: it is there after a crash only if all rows added before it are."""
-        with self._lock, _database_errors():
+        with self._lock, database_errors():
             self.flush()
             self._writer.execute("UPDATE state SET value = ? WHERE name = ?", (value, name))
 
@@ -374,7 +336,7 @@ class Index:
 
     @contextmanager
     def _reading(self) -> Iterator[_Reader]:
-        with _database_errors():
+        with database_errors():
             with suppress(NoRoom, StorageFailed):
                 # A disk that takes no more must not stop the reading of what is there.
                 self.flush()

@@ -41,6 +41,8 @@ def without_addresses(results: Results) -> Results:
         refused=refused,
         addresses_asked=results.addresses_asked,
         addresses_silent=results.addresses_silent,
+        left=results.left,
+        shard=results.shard,
     )
 
 

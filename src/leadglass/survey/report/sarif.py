@@ -32,7 +32,7 @@ def render(results: Results) -> bytes:
         "runs": [
             {
                 "tool": {"driver": {"name": "leadglass survey", "semanticVersion": f"{METHOD}.0.0", "rules": list(rules.values())}},
-                "invocations": [{"executionSuccessful": True}],
+                "invocations": [{"executionSuccessful": not results.left}],
                 "properties": _properties(results),
                 "results": found,
             }
@@ -43,14 +43,17 @@ def render(results: Results) -> bytes:
 
 def _properties(results: Results) -> dict[str, Any]:
     scope = results.scope
-    said = {
+    said: dict[str, Any] = {
         "owner": scope.authority.owner,
         "authorisedBy": scope.authority.authorised_by,
         "validUntil": scope.authority.valid_until.isoformat(),
         "started": results.started,
         "run": results.run_id,
         "level": str(scope.limits.level),
+        "left": results.left,
     }
+    if results.shard:
+        said["shard"] = results.shard
     if scope.limits.unsafe_mandate:
         said["unsafeMandate"] = scope.limits.unsafe_mandate
     return said

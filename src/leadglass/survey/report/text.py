@@ -17,6 +17,10 @@ def summary(results: Results) -> str:
     records = f"{_count(totals.patients, 'patient')}, {totals.studies} studies, {images}"
     viewers = f"{_count(totals.open_viewers, 'viewer')} without sign-in"
     lines = [f"{totals.open} of {totals.systems} systems are open: {records}; {viewers}", ""]
+    if results.left:
+        lines.insert(1, f"partial: {results.left} systems were not asked yet")
+    if results.shard:
+        lines.insert(1, f"shard {results.shard}: one part of the scope's systems")
     if mandate := results.scope.limits.unsafe_mandate:
         lines.insert(1, f"counted on public addresses without proof of control, on this mandate: {mandate}")
     shown = [result for result in results.worst_first if result.findings][:_LISTED]
