@@ -150,7 +150,8 @@ def test_what_a_modality_sent_is_committed_on_the_same_association(serving: Arch
     assert said == [("intent", "store", "peer:STORER", verb) for verb in ("storage-commitment-request", "storage-commitment")]
     outcomes = {row["refers_to"]: row["outcome"] for row in serving.trail() if row["kind"] == "outcome"}
     assert [outcomes[row["sequence"]] for row in rows] == ["done", "done"]
-    assert list((serving.home / "commitments").iterdir()) == []
+    # The promise is let go once the modality has answered the report.
+    wait_until(lambda: not list((serving.home / "commitments").iterdir()))
 
 
 def test_what_is_not_there_or_is_another_s_is_not_committed(serving: ArchiveUnderTest, peers_of: dict[str, Identity]) -> None:
