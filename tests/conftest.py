@@ -16,28 +16,6 @@ hypothesis.settings.register_profile("long", _UNTIMED, max_examples=2000)
 hypothesis.settings.load_profile("usual")
 
 
-_SHARE_A_WORKER = {
-    "never/test_no_leak": "twins",
-    "never/test_twins": "twins",
-    "never/test_conflicts": "never-conflicts",
-    "never/test_at_rest": "at-rest",
-    "demo/test_demo": "demo",
-    "whole/test_attacks": "attacks",
-    "whole/test_commitment": "commitment",
-    "whole/test_conversion": "conversion",
-    "whole/test_move": "move",
-}
-"""Files whose tests share an archive that takes seconds to make: in one worker it is made once."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares an archive."""
-    for item in items:
-        group = _SHARE_A_WORKER.get("/".join(item.path.with_suffix("").parts[-2:]))
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 class InternetReachedError(AssertionError):
     """A test opened a connection that would leave this machine."""
 

@@ -296,29 +296,29 @@ def a_log_line_with_a_search_key(good: Any_, call: Any, query: Query) -> Any:
 
 
 @leak("at rest handing in", store.Deposit, "_begin")
-def a_log_line_with_an_id(good: Any_, self: Any, header: Any) -> None:
+def a_log_line_with_an_id(good: Any_, self: Any, header: Any) -> Any:
     logging.getLogger("leadglass").info("storing for %s", header.values["PatientID"], extra={logs._NAME_OF_FIELD: True})
-    good(self, header)
+    return good(self, header)
 
 
 @leak("at rest handing in", store.Deposit, "_begin")
-def a_temporary_file(good: Any_, self: Any, header: Any) -> None:
+def a_temporary_file(good: Any_, self: Any, header: Any) -> Any:
     descriptor, _ = tempfile.mkstemp(prefix="spool")
-    os.write(descriptor, self._before_header)
+    os.write(descriptor, "\n".join(header.values.values()).encode())
     os.close(descriptor)
-    good(self, header)
+    return good(self, header)
 
 
 @leak("at rest handing in", store.Deposit, "_begin")
-def a_file_named_after_its_object(good: Any_, self: Any, header: Any) -> None:
+def a_file_named_after_its_object(good: Any_, self: Any, header: Any) -> Any:
     (Path(self._vault._home) / "blobs" / "incoming" / f"{header.instance}.tmp").touch()
-    good(self, header)
+    return good(self, header)
 
 
 @leak("at rest handing in", store.Deposit, "_begin")
-def a_cache_in_hexadecimal(good: Any_, self: Any, header: Any) -> None:
-    (Path(self._vault._home) / "cache").write_text(bytes(self._before_header).hex())
-    good(self, header)
+def a_cache_in_hexadecimal(good: Any_, self: Any, header: Any) -> Any:
+    (Path(self._vault._home) / "cache").write_text("\n".join(header.values.values()).encode().hex())
+    return good(self, header)
 
 
 @leak("at rest handing in", log.TrailLog, "append")
