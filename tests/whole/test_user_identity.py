@@ -3,14 +3,15 @@
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import Dataset
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     SOPClassCommonExtendedNegotiation,
@@ -42,14 +43,23 @@ def identity(kind: int, primary: str, secondary: str = "", *, answer: bool = Tru
 
 
 @contextlib.contextmanager
-def associated(archive: ArchiveUnderTest, who: Identity | None, *negotiation: object, calling: str = "CT1") -> Iterator[Any]:
+def associated(
+    archive: ArchiveUnderTest, who: Identity | None, *negotiation: object, calling: str = "CT1", handlers: Sequence[Any] = ()
+) -> Iterator[Any]:
     """An association, whatever became of it."""
     entity = AE(ae_title=calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     contexts = [build_context(each) for each in (VERIFICATION, FIND, GET, CT, PRIVATE_CLASS)] + [build_context(CT, PRIVATE_SYNTAX)]
     door = archive.plaintext if who is None else archive.dimse
-    tls = {} if who is None else {"tls_args": (client_context(archive.ca, who), "localhost")}
-    association = entity.associate(door.host, door.port, contexts, "LEADGLASS", ext_neg=list(negotiation), **tls)  # type: ignore[arg-type]
+    association = entity.associate(
+        door.host,
+        door.port,
+        contexts,
+        "LEADGLASS",
+        ext_neg=list(negotiation),  # type: ignore[arg-type]
+        evt_handlers=list(handlers),
+        tls_args=None if who is None else (client_context(archive.ca, who), "localhost"),
+    )
     try:
         yield association
     finally:
@@ -59,13 +69,19 @@ def associated(archive: ArchiveUnderTest, who: Identity | None, *negotiation: ob
             association.join(20)
 
 
-def rejection(archive: ArchiveUnderTest, who: Identity | None, *negotiation: object, calling: str = "CT1") -> tuple[int, int, int] | None:
-    """Result, source and reason of the A-ASSOCIATE-RJ, or None where it was accepted."""
-    with associated(archive, who, *negotiation, calling=calling) as association:
+def rejection(archive: ArchiveUnderTest, who: Identity | None, *negotiation: object, calling: str = "CT1") -> tuple[int | None, ...] | None:
+    """Result, source and reason of the A-ASSOCIATE-RJ, or None where it was accepted.
+
+    Read from the PDU as it came: pynetdicom forgets a rejection whose connection has closed before its own thread looks.
+    """
+    came: list[evt.Event] = []
+    with associated(archive, who, *negotiation, calling=calling, handlers=[(evt.EVT_PDU_RECV, came.append)]) as association:
         if association.is_established:
             return None
-        answer = association.acceptor.primitive
-        return answer.result, answer.result_source, answer.diagnostic
+        wait_until(lambda: came)
+    (answer,) = [event.pdu for event in came]
+    assert isinstance(answer, A_ASSOCIATE_RJ)
+    return answer.result, answer.source, answer.reason_diagnostic
 
 
 def studies(association: Association) -> int:
