@@ -4,7 +4,7 @@ PYTHON ?= python3
 SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
-# Two workers: the build machine has two cores; tests that need one core to themselves carry `xdist_group`.
+# Two workers: the build machine has two cores. `worksteal` keeps neighbours together, as they share archives that take seconds to found.
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --no-deps --only-binary :all: --require-hashes
@@ -41,10 +41,10 @@ demo: setup ## an archive that gives a stranger nothing beside one that gives hi
 	@$(BIN)/leadglass demo $(DEMO)
 
 test: setup-dev peers ## every test but the long ones, and every example (10 minutes at most)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not long"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not long"
 
 test-long: setup-dev peers ## every test, the long ones too
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 3600 --hypothesis-profile long
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --timeout 3600 --hypothesis-profile long
 
 check: setup-dev ## format, lint, types, the walls between the packages
 	$(BIN)/ruff format --check .

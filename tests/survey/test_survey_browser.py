@@ -13,8 +13,6 @@ from tests.architecture.tree import ROOT
 from tests.browser import Browser, Page, browser
 from tests.survey.invented import world
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 PHONE, DESK = 360, 1280
 AXE = ROOT / ".venv/npm/node_modules/axe-core/axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pydicom.datadict import keyword_for_tag
-
 from leadglass.dicom.convert import little_endian
+from leadglass.dicom.dictionary import keyword_of
 from leadglass.dicom.leaves import Leaf, Side, is_pixels, side_by_side
 from leadglass.dicom.pixeldifferences import PixelComparison, compare_pixels
 from leadglass.dicom.syntax import ByteSource
@@ -120,7 +119,7 @@ def _path(path: tuple[int, ...]) -> str:
 
 
 def _keywords(path: tuple[int, ...]) -> str:
-    return "/".join(str(step) if number % 2 else keyword_for_tag(step) or f"{step:08X}" for number, step in enumerate(path))
+    return "/".join(str(step) if number % 2 else keyword_of(step) or f"{step:08X}" for number, step in enumerate(path))
 
 
 def _text(leaf: Leaf) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pydicom._uid_dict import UID_dictionary
-
+from leadglass.dicom.dictionary import UIDS
 from leadglass.dicom.levels import Root
 from leadglass.dicom.uid import Uid
 from leadglass.errors import ConfigurationError
@@ -65,7 +64,7 @@ _OF_NO_PATIENT = frozenset(
 
 
 def _of_type(kind: str) -> dict[str, str]:
-    return {uid: name for uid, (name, uid_type, *_) in UID_dictionary.items() if uid_type == kind}
+    return {uid: name for uid, (name, uid_type, *_) in UIDS.items() if uid_type == kind}
 
 
 STORAGE: dict[Uid, str] = {
@@ -83,7 +82,7 @@ def storage_with(additional: Iterable[str]) -> frozenset[Uid]:
     for uid in added:
         if uid in STORAGE:
             raise ConfigurationError(f"{uid} is {STORAGE[uid]}, which is stored already; leave it out")
-        name, kind, _, retired, *_ = UID_dictionary.get(uid, ("", "", "", ""))
+        name, kind, _, retired, *_ = UIDS.get(uid, ("", "", "", ""))
         if retired and kind == "SOP Class" and "Image Storage" in name:
             continue
         if name:

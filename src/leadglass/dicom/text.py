@@ -6,12 +6,41 @@ kept as it came, and still found by its other characters.
 
 import re
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
-
-from pydicom.charset import CODES_TO_ENCODINGS, python_encoding
 
 _DEFAULT: Final = "iso8859"
 _ESCAPE = 0x1B
+# Defined Terms of (0008,0005) by the part of their escape sequences, with the codec that reads them (PS3.3 Tables C.12-2 to C.12-5).
+_SINGLE_BYTE: Final = {
+    "100": "latin_1", "101": "iso8859_2", "109": "iso8859_3", "110": "iso8859_4", "126": "iso_ir_126", "127": "iso_ir_127",
+    "138": "iso_ir_138", "144": "iso_ir_144", "148": "iso_ir_148", "166": "iso_ir_166", "13": "shift_jis", "6": _DEFAULT,
+}  # fmt: skip
+_MULTI_BYTE: Final = {"87": "iso2022_jp", "159": "iso2022_jp_2", "149": "euc_kr", "58": "iso_ir_58"}
+CODECS: Final = MappingProxyType(
+    {
+        "": _DEFAULT,
+        **{f"ISO_IR {number}": codec for number, codec in _SINGLE_BYTE.items()},
+        **{f"ISO 2022 IR {number}": codec for number, codec in (_SINGLE_BYTE | _MULTI_BYTE).items()},
+        "ISO_IR 192": "UTF8",
+        "GB18030": "GB18030",
+        "GBK": "GBK",
+        # As CP 1234 met them in the field.
+        "ISO 2022 GBK": "GBK",
+        "ISO 2022 58": "GB2312",
+    }
+)
+"""Python's codec of every Defined Term of Specific Character Set."""
+CODEC_AFTER: Final = MappingProxyType(
+    {
+        b"\x1b(B": _DEFAULT, b"\x1b(J": "shift_jis", b"\x1b)I": "shift_jis",
+        b"\x1b-A": "latin_1", b"\x1b-B": "iso8859_2", b"\x1b-C": "iso8859_3", b"\x1b-D": "iso8859_4",
+        b"\x1b-F": "iso_ir_126", b"\x1b-G": "iso_ir_127", b"\x1b-H": "iso_ir_138", b"\x1b-L": "iso_ir_144", b"\x1b-M": "iso_ir_148",
+        b"\x1b-T": "iso_ir_166",
+        b"\x1b$B": "iso2022_jp", b"\x1b$(D": "iso2022_jp_2", b"\x1b$)C": "euc_kr", b"\x1b$)A": "iso_ir_58",
+    }
+)  # fmt: skip
+"""The codec that an escape sequence switches to (PS3.3 Tables C.12-3, C.12-4)."""
 _FRAGMENT = re.compile(rb"\x1b[^\x1b]*|[^\x1b]+")
 # Before these, a value goes back to the character set it began in (PS3.5 6.1.2.5.3).
 _DELIMITERS = re.compile(rb"[\\\r\n\f\t]")
@@ -24,7 +53,7 @@ _READ_BY_CODEC: Final = frozenset({"iso2022_jp", "iso2022_jp_2"})
 def encodings_of(specific_character_set: bytes) -> tuple[str, ...]:
     """Python's names of the character sets in a raw value of (0008,0005); the first is the one in force at the start."""
     terms = [term.strip(b" \0").decode("ascii", "replace") for term in specific_character_set.split(b"\\")]
-    return tuple(python_encoding.get(_tidy(term), _DEFAULT) for term in terms) or (_DEFAULT,)
+    return tuple(CODECS.get(_tidy(term), _DEFAULT) for term in terms) or (_DEFAULT,)
 
 
 def _tidy(term: str) -> str:
@@ -50,7 +79,7 @@ def decode(raw: bytes, encodings: tuple[str, ...], *, name: bool = False) -> str
 
 def _decode_fragment(fragment: bytes, initial: str, delimiters: re.Pattern[bytes]) -> str:
     length = 4 if fragment.startswith((b"\x1b$(", b"\x1b$)")) else 3
-    encoding = CODES_TO_ENCODINGS.get(fragment[:length])
+    encoding = CODEC_AFTER.get(fragment[:length])
     if encoding is None:
         return fragment.decode(initial, "replace")
     if encoding in _READ_BY_CODEC:
@@ -62,14 +91,14 @@ def _decode_fragment(fragment: bytes, initial: str, delimiters: re.Pattern[bytes
 
 
 _ASCII: Final = "ascii"
-_ESCAPE_TO: Final = {encoding: code for code, encoding in CODES_TO_ENCODINGS.items() if code not in {b"\x1b(J", b"\x1b(B"}}
+_ESCAPE_TO: Final = {encoding: code for code, encoding in CODEC_AFTER.items() if code not in {b"\x1b(J", b"\x1b(B"}}
 
 
 @lru_cache(maxsize=256)
 def is_known(specific_character_set: bytes) -> bool:
     """Whether every term of a raw value of (0008,0005) is one that we can write."""
     terms = [_tidy(term.strip(b" \0").decode("ascii", "replace")) for term in specific_character_set.split(b"\\")]
-    return all(term in python_encoding for term in terms)
+    return all(term in CODECS for term in terms)
 
 
 def encode(text: str, specific_character_set: bytes, *, name: bool = False) -> bytes:

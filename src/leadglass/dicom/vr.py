@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+from leadglass.dicom.dictionary import ELEMENTS, repeating
 
 SHORT_FORM: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 """VRs whose explicit form has a 16-bit length (PS3.5 Table 7.1-2)."""
@@ -27,7 +27,7 @@ TEXT: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "
 CHARSET_DEPENDENT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """Text in the data set's Specific Character Set; the rest is ASCII (PS3.5 6.1.2.3)."""
 
-SEQUENCE_TAGS: Final = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
+SEQUENCE_TAGS: Final = frozenset(tag for tag, entry in ELEMENTS.items() if entry[0] == "SQ")
 
 PIXEL_DATA: Final = 0x7FE00010
 FLOAT_PIXEL_DATA: Final = 0x7FE00008
@@ -36,12 +36,6 @@ TRAILING_PADDING: Final = 0xFFFCFFFC
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 PIXEL_REPRESENTATION: Final = 0x00280103
 
-# (mask, tag under the mask, VR), such as 60xx,3000.
-_REPEATERS: Final = tuple(
-    (int("".join("0" if digit == "x" else "F" for digit in masked), 16), int(masked.replace("x", "0"), 16), entry[0])
-    for masked, entry in RepeatersDictionary.items()
-)
-
 
 def dictionary_vr(tag: int) -> str:
     """The dictionary's VR, possibly ambiguous ("US or SS"); UN for what it does not know, private elements above all.
@@ -49,7 +43,7 @@ def dictionary_vr(tag: int) -> str:
     >>> dictionary_vr(0x00100010), dictionary_vr(0x00280106), dictionary_vr(0x60023000), dictionary_vr(0x00091001)
     ('PN', 'US or SS', 'OB or OW', 'UN')
     """
-    entry = DicomDictionary.get(tag)
+    entry = ELEMENTS.get(tag)
     return entry[0] if entry is not None else _rare_vr(tag)
 
 
@@ -61,7 +55,5 @@ def _rare_vr(tag: int) -> str:
     if tag >> 16 & 1:
         # A private creator reserves a block and is the one private element whose VR is known (PS3.5 7.8.1).
         return "LO" if 0x10 <= element <= 0xFF else "UN"
-    for mask, masked, vr in _REPEATERS:
-        if tag & mask == masked:
-            return vr
-    return "UN"
+    entry = repeating(tag)
+    return "UN" if entry is None else entry[0]

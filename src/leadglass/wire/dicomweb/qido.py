@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from pydicom.datadict import tag_for_keyword
 from starlette.responses import Response
 
 from leadglass.dicom.attributes import BY_KEYWORD, BY_TAG, COMPUTED, INDEXED, UNIQUE_KEY, Attribute, attribute
+from leadglass.dicom.dictionary import tag_of
 from leadglass.dicom.jsonmodel import record_to_json
 from leadglass.dicom.levels import ORDER
 from leadglass.dicom.matching import Items, Match, Universal, parse_match
@@ -232,7 +232,7 @@ def _included(value: str, level: Level) -> list[str]:
         if entry is not None:
             if entry in _DESCRIBING[level]:
                 keywords.append(entry.keyword)
-        elif not re.fullmatch(r"[0-9A-Fa-f]{8}", name) and tag_for_keyword(name) is None:
+        elif not re.fullmatch(r"[0-9A-Fa-f]{8}", name) and tag_of(name) is None:
             raise BadQuery("includefield is `all`, or DICOM keywords or tags of eight hexadecimal digits, parted by commas")
     return keywords
 
