@@ -1,7 +1,6 @@
 """A probe that answers from its table instead of from a network, and surveys by it: what a run makes of observations, without a server."""
 
 import asyncio
-import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -105,6 +104,5 @@ def play(
     """A survey into `out`, by a probe that asks nobody."""
     course = Course(shard, resume, Seal(recipients), Identities(identity))
     folder = Folder(out, course.seal, course.identities)
-    now = dt.datetime.now(dt.UTC)
     asking = partial(probe_here, probes=[probe or Played()])
-    return survey_into(folder, scope or scope_of(), now=now, course=course, progress=progress, probing=asking)
+    return survey_into(folder, scope or scope_of(), course=course, progress=progress, probing=asking)

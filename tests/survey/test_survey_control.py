@@ -58,7 +58,7 @@ def value(scope: Scope, level: ExposureLimit) -> str:
 
 def level_at(scope: Scope, around: Surroundings) -> tuple[ExposureLimit, Results]:
     """How far the survey went, as the results have it."""
-    results = asyncio.run(run(scope, now=NOW, surroundings=around, probing=asks_nobody))
+    results = asyncio.run(run(scope, clock=lambda: NOW, surroundings=around, probing=asks_nobody))
     assert len(results.refused) <= 1
     proven = results.proven[0].level if results.proven else ExposureLimit.QUERY
     return proven, results
@@ -106,7 +106,7 @@ def test_a_record_under_a_name_that_only_points_at_the_address_is_none() -> None
     published = {("_leadglass-survey.mine.example.", "TXT"): [quoted(scope, ExposureLimit.RETRIEVE)]}
     records = Records(published)
     with name_server(records) as address:
-        results = asyncio.run(run(scope, now=NOW, surroundings=surroundings(address), probing=asks_nobody))
+        results = asyncio.run(run(scope, clock=lambda: NOW, surroundings=surroundings(address), probing=asks_nobody))
     assert not results.proven
     assert len(results.refused) == 2
 
@@ -208,7 +208,7 @@ def in_file(answer: Callable[[Asked, Scope], object], *, named: bool = True) -> 
         scope = scope_of(host="pacs.example", web_ports=[listener.port] if named else [])
         scope = scope.model_copy(update={"target": (*scope.target, *scope_of().target)})
         chosen.append(scope)
-        results = asyncio.run(run(scope, now=NOW, surroundings=surroundings(http=listener.port), probing=asks_nobody))
+        results = asyncio.run(run(scope, clock=lambda: NOW, surroundings=surroundings(http=listener.port), probing=asks_nobody))
         proven = results.proven[0].level if results.proven else ExposureLimit.QUERY
         assert all(host == f"{HOST}:{listener.port}" for host in hosts)
         return proven, results, list(listener.paths), scope
@@ -269,7 +269,7 @@ def test_patients_are_counted_only_where_that_was_proven() -> None:
         scope = scope.model_copy(update={"target": scope.target + scope_of(host=OTHER, dimse_ports=[], web_ports=[other.port]).target})
         chosen.append(scope)
         around = replace(surroundings(), http_ports=frozenset({listener.port, other.port}))
-        results = asyncio.run(run(scope, now=NOW, surroundings=around, probing=probe_here))
+        results = asyncio.run(run(scope, clock=lambda: NOW, surroundings=around, probing=probe_here))
         paths = [path for path in other.paths if "limit=200" in path]
     assert [str(result.level) for result in results.targets] == ["records", "records"]
     assert [result.records and result.records.studies for result in results.targets] == [1, None]

@@ -516,6 +516,16 @@ def test_a_partial_run_and_a_shard_are_named_as_such_in_every_report() -> None:
     assert "partial: 7 systems" in text.summary(part)
     assert "shard 3/16" in text.summary(part)
     assert "Partial" not in html.render(MIXED).decode()
+
+
+def test_a_run_that_its_authority_outlived_not_says_so_in_every_report() -> None:
+    ended = dataclasses.replace(MIXED, left=7, authority_ended=True)
+    for edition in (html.render(ended).decode(), html.render(without_addresses(ended), public=True).decode()):
+        assert "The authority of the scope ended while it ran" in edition
+    (run,) = json.loads(sarif.render(ended))["runs"]
+    assert run["properties"]["stopped"] == json.loads(to_json(ended))["survey"]["stopped"] == "authority-ended"
+    assert "the authority ended on" in text.summary(ended)
+    assert (ended.exit_code, json.loads(to_json(MIXED))["survey"]["stopped"]) == (2, None)
     assert "partial" not in text.summary(MIXED)
 
 

@@ -288,7 +288,7 @@ class Fails(DimseProbe):
 
 def test_a_fault_of_ours_is_said_and_costs_no_other_result() -> None:
     scope = scope_of({"host": "127.0.0.1"}, {"host": "127.0.0.2", "name": "b"})
-    results = asyncio.run(survey_systems(scope, now=dt.datetime.now(dt.UTC), probing=partial(probe_here, probes=[Fails()])))
+    results = asyncio.run(survey_systems(scope, probing=partial(probe_here, probes=[Fails()])))
     assert [result.name for result in results.targets] == ["b"]
     assert [(each.name, "our own fault" in each.why) for each in results.refused] == [("a", True)]
     assert results.exit_code == 3

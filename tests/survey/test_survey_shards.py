@@ -51,7 +51,7 @@ def comparable(out: Path) -> dict[str, str]:
     for text in (told["started"], told["run"]):
         reports = {name: content.replace(text, "-") for name, content in reports.items()}
     reports["results.json"] = re.sub(r'"seconds": [\d.]+', "-", reports["results.json"])
-    return {name: re.sub(r"\d+ s ·", "-", content) for name, content in reports.items()}
+    return {name: re.sub(r"\d+ s, level", "-", content) for name, content in reports.items()}
 
 
 def in_parts(folder: Path, count: int, scope: Scope | None = None) -> list[Path]:
@@ -161,5 +161,5 @@ def test_shards_share_the_rate_of_the_scope(tmp_path: Path) -> None:
 
     scope = scope_of(connections_per_second=1000)
     now = dt.datetime.now(dt.UTC)
-    asyncio.run(run(scope, now=now, probing=look, so_far=journal.begin(scope, now=now, shard=Shard(1, 4))))
+    asyncio.run(run(scope, probing=look, so_far=journal.begin(scope, now=now, shard=Shard(1, 4))))
     assert told == [1000 / 4]

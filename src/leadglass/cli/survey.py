@@ -101,7 +101,8 @@ def _tell(results: "Results", out: Path) -> None:
 
     console.out(text.summary(results))
     if results.left:
-        say(f"{results.left} systems were not asked yet: go on with the same command and --resume")
+        renewed = "have the authority renewed, change authority.valid_until, then " if results.authority_ended else ""
+        say(f"{results.left} systems were not asked yet: {renewed}go on with the same command and --resume")
     say(f"report: {Folder(out).path_of('report.html')}")
 
 

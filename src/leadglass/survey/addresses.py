@@ -5,18 +5,16 @@ target names it as an address or range. Link-local, multicast and unspecified ad
 metadata service among them), never an archive. Opt-out wins over everything.
 """
 
-import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeAlias
 
+from leadglass.survey.names import LOOK_UP_SECONDS, Resolve, look_up, resolve_by_system
 from leadglass.survey.scope import ExposureLimit, IpNetwork, Limits, Scope, Target, spelled
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
-Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
 PRIVATE = tuple(ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
 
@@ -121,15 +119,6 @@ def allowed_level(address: IpAddress, limits: Limits, private: Sequence[IpNetwor
     return min(limits.level, ExposureLimit.QUERY, key=lambda level: level.rank)
 
 
-async def resolve_by_system(name: str) -> Sequence[str]:
-    """The addresses of `name` by the host's resolver; empty where it has none."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return ()
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 def surroundings_of_this_host(resolv_conf: Path = Path("/etc/resolv.conf")) -> Surroundings:
     """The host's resolver, and the first name server that it is set to ask (resolv.conf(5))."""
     try:
@@ -154,9 +143,8 @@ async def systems_of(scope: Scope, resolve: Resolve, private: Sequence[IpNetwork
     An address that a target names by itself is left out of the ranges that hold it.
     """
     taken = _Taken(scope, private)
-    names = list(dict.fromkeys(target.host for target in scope.target if target.network is None))
-    found = dict(zip(names, await asyncio.gather(*(resolve(name) for name in names)), strict=True))
-    named = {ip_address(spelled(text)) for addresses in found.values() for text in addresses}
+    found = await look_up((target.host for target in scope.target if target.network is None), resolve)
+    named = {ip_address(spelled(text)) for addresses in found.values() for text in addresses or ()}
     named |= {network.network_address for target in scope.target if (network := target.network) is not None and not target.is_range}
     for target in scope.target:
         if target.network is None:
@@ -179,8 +167,14 @@ class _Taken:
         self.systems: list[System] = []
         self.refused: list[RefusedTarget] = []
 
-    def add_named(self, target: Target, found: Sequence[str]) -> None:
+    def add_named(self, target: Target, found: Sequence[str] | None) -> None:
         """The first address of a name, if it leads nowhere else."""
+        if found is None:
+            why = (
+                f"its name was not looked up: no answer came within {LOOK_UP_SECONDS:.0f} s; see to the resolver, then go on with --resume"
+            )
+            self.refused.append(RefusedTarget(target.name, target.host, why))
+            return
         # Resolvers give them in any order: every start, and every shard, is to take the same one.
         addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: (address.version, int(address)))
         if not addresses:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, TypeAlias
 
 import pydantic_core
@@ -58,6 +58,13 @@ class Sums:
     open_viewers: int = 0
 
 
+class Stopped(StrEnum):
+    """Why a survey ended before all systems were asked."""
+
+    SIGNAL = "signal"
+    AUTHORITY_ENDED = "authority-ended"
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """A whole survey."""
@@ -85,14 +92,29 @@ class Results:
     """What two surveys of the same scope share."""
     signal: int = 0
     """What stopped the survey; 0 where nothing did."""
+    authority_ended: bool = False
+    """The scope's authority ended while it ran, which stopped it."""
 
     @property
     def totals(self) -> Sums:
         return sums(self.targets)
 
     @property
+    def stopped(self) -> Stopped | None:
+        """What stopped the survey; None where it came to its end, still runs, or was killed."""
+        if self.authority_ended:
+            return Stopped.AUTHORITY_ENDED
+        return Stopped.SIGNAL if self.signal else None
+
+    @property
     def exit_code(self) -> int:
-        """3 where we failed at a system, 1 where there is anything to change or a target was refused, 0 where all is well; fit for CI."""
+        """Fit for CI.
+
+        2 where the authority ended before the survey did, 3 where we failed at a system, 1 where there is anything to change or a target
+        was refused, 0 where all is well.
+        """
+        if self.authority_ended:
+            return 2
         if self.faults:
             return 3
         return 1 if self.refused or any(result.findings for result in self.targets) else 0
@@ -214,6 +236,7 @@ def to_json(results: Results) -> bytes:
             "run": results.run_id,
             "complete": results.left == 0,
             "left": results.left,
+            "stopped": results.stopped,
             "shard": results.shard or None,
             "scope": results.digest,
             "ranges": [

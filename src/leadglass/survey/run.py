@@ -24,7 +24,7 @@ from leadglass.survey.report import write_reports
 from leadglass.survey.results import Result, Results, to_json
 from leadglass.survey.scope import ExposureLimit, Scope, load_scope
 from leadglass.survey.shard import WHOLE, Shard
-from leadglass.survey.stopping import Stop
+from leadglass.survey.stopping import Clock, Stop, clock_of_this_host
 from leadglass.survey.workers import probe_in_workers
 
 UNFINISHED = "unfinished"
@@ -61,12 +61,14 @@ Report: TypeAlias = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How one start of a survey goes: which part of the scope, whether it goes on with what is in the folder, and who may read that."""
+    """How one start of a survey goes: which part of the scope, whether it goes on with what is in the folder, who may read that."""
 
     shard: Shard = WHOLE
     resume: bool = False
     seal: Seal = field(default_factory=Seal)
     identities: Identities = field(default_factory=Identities)
+    clock: Clock = clock_of_this_host
+    """By which the authority ends."""
 
 
 def survey(
@@ -81,33 +83,31 @@ def survey(
 ) -> Results:
     """Survey what the scope names and write the reports into `out` (0700).
 
-    With `dry_run` no socket is opened and nothing written: `Results.plan` says what would be sent to whom. Ctrl-C and SIGTERM end it with
-    what was found until then (`Results.signal`, `Results.left`), which a course with `resume` goes on with. Raises `ConfigurationError`
-    for a scope that is wrong or whose authority has ended, and for a folder that cannot be used.
+    With `dry_run` no socket is opened and nothing written: `Results.plan` says what would be sent to whom. Ctrl-C, SIGTERM and the end of
+    the authority end it with what was found until then (`Results.stopped`, `Results.left`), which a course with `resume` goes on with.
+    Raises `ConfigurationError` for a scope that is wrong or whose authority has ended, and for a folder that cannot be used.
     """
     course = course or Course()
     scope = load_scope(scope_path).lowered(level)
-    now = dt.datetime.now(dt.UTC)
-    scope.check_valid_on(now.astimezone().date())
+    scope.check_valid_at(course.clock())
     if dry_run:
-        return asyncio.run(plan(scope, now, shard=course.shard))
+        return asyncio.run(plan(scope, course.clock(), shard=course.shard))
     ca_file = scope_path.parent / scope.limits.ca_file if scope.limits.ca_file else None
     folder = Folder(out, course.seal, course.identities)
-    return survey_into(folder, scope, now=now, ca_file=ca_file, course=course, progress=progress, probing=probing)
+    return survey_into(folder, scope, ca_file=ca_file, course=course, progress=progress, probing=probing)
 
 
 def survey_into(
     folder: Folder,
     scope: Scope,
     *,
-    now: dt.datetime,
     ca_file: Path | None = None,
     course: Course,
     progress: Report | None = None,
     probing: Probing = probe_in_workers,
 ) -> Results:
     """Begin a survey in `folder`, or go on with the one in it, and write the reports there; the caller has checked the authority."""
-    so_far = journals.begin(scope, now=now, shard=course.shard, ca_file=ca_file)
+    so_far = journals.begin(scope, now=course.clock(), shard=course.shard, ca_file=ca_file)
     if course.resume:
         so_far = _resumed(folder, so_far)
     else:
@@ -119,7 +119,15 @@ def survey_into(
             journal.begin(so_far.begin)
         folder.mark(UNFINISHED)
         results = asyncio.run(
-            run(scope, now=now, ca_file=ca_file, progress=progress, probing=probing, so_far=so_far, kept=Kept(journal, _Keeper(folder)))
+            run(
+                scope,
+                clock=course.clock,
+                ca_file=ca_file,
+                progress=progress,
+                probing=probing,
+                so_far=so_far,
+                kept=Kept(journal, _Keeper(folder)),
+            )
         )
         write_reports(results, folder)
         if not results.left:
@@ -184,7 +192,7 @@ class Kept:
 async def run(
     scope: Scope,
     *,
-    now: dt.datetime,
+    clock: Clock = clock_of_this_host,
     ca_file: Path | None = None,
     progress: Report | None = None,
     probing: Probing = probe_in_workers,
@@ -192,20 +200,50 @@ async def run(
     so_far: SoFar | None = None,
     kept: Kept | None = None,
 ) -> Results:
-    """Survey every system of `scope` that `so_far` does not know, of its shard; the caller has checked the scope's authority.
+    """Survey every system of `scope` that `so_far` does not know, of its shard; at the latest until the scope's authority ends.
 
     A fault of ours at one system is reported with those that were refused, and the others are surveyed all the same. No patient's value
-    comes into this process, unless `probing` is `probe_here`.
+    comes into this process, unless `probing` is `probe_here`. Raises `ConfigurationError` where the authority ends before it is known which
+    systems these are.
     """
     began = time.monotonic()
     surroundings = surroundings or surroundings_of_this_host()
-    so_far = so_far or journals.begin(scope, now=now, ca_file=ca_file)
-    found, waiting, planned = await _planned(scope, surroundings, so_far)
-    if kept is not None:
-        kept.journal.plan(planned)
-    known, before = found.done, found.seconds
+    so_far = so_far or journals.begin(scope, now=clock(), ca_file=ca_file)
+    stop = Stop()
+    async with stop.before(scope.authority.ends, clock):
+        before_it = await stop.supervise(_planned(scope, surroundings, so_far))
+        if before_it is None:
+            raise ConfigurationError(
+                f"the authority of this scope ended on {scope.authority.valid_until}, before any system was asked: have it renewed, "
+                "then change authority.valid_until"
+            )
+        found, waiting, planned = before_it
+        if kept is not None:
+            kept.journal.plan(planned)
+        known, before = found.done, found.seconds
+        opened = _Opened(found.found.values())
+
+        def take(index: int, seen: Seen) -> None:
+            key, system = waiting[index]
+            seconds = time.monotonic() - began
+            found.seconds = before + seconds
+            if kept is not None:
+                kept.journal.take(key, system, seen, found.seconds)
+            found.take(key, system, seen)
+            if progress is not None:
+                opened.add(found.found.get(key))
+                progress(Progress(found.done, planned.mine, opened.systems, opened.patients, found.done - known, seconds))
+
+        with stop.by_signals():
+            async with _snapshots(found, kept.snapshot if kept is not None else None):
+                await stop.supervise(probing([system for _, system in waiting], _orders(scope, found, ca_file), take))
+    found.seconds = before + time.monotonic() - began
+    return dataclasses.replace(found.results(), signal=stop.signal, authority_ended=stop.authority_ended and found.left > 0)
+
+
+def _orders(scope: Scope, found: SoFar, ca_file: Path | None) -> Orders:
     limits = scope.limits
-    orders = Orders(
+    return Orders(
         per_second=limits.connections_per_second / found.shard.count,
         timeout=limits.timeout_seconds,
         max_matches=limits.max_matches,
@@ -215,25 +253,6 @@ async def run(
         write_probe=limits.write_probe,
         default_accounts=limits.default_accounts,
     )
-    opened = _Opened(found.found.values())
-
-    def take(index: int, seen: Seen) -> None:
-        key, system = waiting[index]
-        seconds = time.monotonic() - began
-        found.seconds = before + seconds
-        if kept is not None:
-            kept.journal.take(key, system, seen, found.seconds)
-        found.take(key, system, seen)
-        if progress is not None:
-            opened.add(found.found.get(key))
-            progress(Progress(found.done, planned.mine, opened.systems, opened.patients, found.done - known, seconds))
-
-    stop = Stop()
-    with stop.by_signals():
-        async with _snapshots(found, kept.snapshot if kept is not None else None):
-            await stop.supervise(probing([system for _, system in waiting], orders, take))
-    found.seconds = before + time.monotonic() - began
-    return dataclasses.replace(found.results(), signal=stop.signal)
 
 
 async def _planned(scope: Scope, surroundings: Surroundings, so_far: SoFar) -> tuple[SoFar, Sequence[tuple[Key, System]], Plan]:

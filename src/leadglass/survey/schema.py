@@ -13,7 +13,7 @@ from leadglass.survey.addresses import RefusedTarget
 from leadglass.survey.control import ProvenControl
 from leadglass.survey.findings import Finding
 from leadglass.survey.observations import ExposureLevel, Field, Observation, Protocol, RecordCounts, RejectionMeaning, Transport, Write
-from leadglass.survey.results import DETAIL_AS_TEXT, NAMED_ELSEWHERE, Sums
+from leadglass.survey.results import DETAIL_AS_TEXT, NAMED_ELSEWHERE, Stopped, Sums
 from leadglass.survey.scope import ExposureLimit
 
 Schema = Mapping[str, Any]
@@ -61,6 +61,7 @@ def _survey() -> Schema:
         "run": TEXT,
         "complete": {"type": "boolean"},
         "left": COUNT,
+        "stopped": _or_null(of(Stopped)),
         "shard": {"type": ["string", "null"], "pattern": r"^\d+/\d+$"},
         "scope": TEXT,
         "ranges": _list(_object({"name": TEXT, "host": TEXT, "ports": _list(PORT)})),

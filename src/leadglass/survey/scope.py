@@ -66,7 +66,14 @@ class Authority(_Table):
     authorised_by: Text
     contact: Text
     valid_until: dt.date
-    """The last day on which the survey may run."""
+    """The last day on which the survey may run, as days are counted where it runs."""
+
+    @property
+    def ends(self) -> dt.datetime:
+        """The first moment at which nothing may be sent any more."""
+        if self.valid_until == dt.date.max:
+            return dt.datetime.max.replace(tzinfo=dt.UTC)
+        return dt.datetime.combine(self.valid_until + dt.timedelta(days=1), dt.time.min).astimezone()
 
 
 class Control(_Table):
@@ -179,9 +186,9 @@ class Scope(_Table):
             )
         return self.model_copy(update={"limits": self.limits.model_copy(update={"level": level})})
 
-    def check_valid_on(self, today: dt.date) -> None:
+    def check_valid_at(self, now: dt.datetime) -> None:
         """Refuse a scope whose authority has ended; called before any packet, a name look-up included."""
-        if today > self.authority.valid_until:
+        if now >= self.authority.ends:
             raise ConfigurationError(
                 f"the authority of this scope ended on {self.authority.valid_until}: have it renewed, then change authority.valid_until"
             )

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from leadglass.survey.addresses import System
 from leadglass.survey.dialer import neighbourhood
 from leadglass.survey.probing import SEEN, Orders, Take, not_judged
+from leadglass.survey.stopping import ENDING_SECONDS
 
 ERRAND: TypeAdapter[tuple[Orders, tuple[System, ...]]] = TypeAdapter(tuple[Orders, tuple[System, ...]])
 """What a worker is told, to and from JSON."""
@@ -30,9 +31,6 @@ ATTEMPTS = 2
 
 MAX_LINE = 16 << 20
 """Bytes of what is said of one system; a range of doors has a few thousand."""
-
-ENDING_SECONDS = 10.0
-"""For a worker that was told to stop: the associations that stand are ended first."""
 
 
 async def probe_in_workers(systems: Sequence[System], orders: Orders, take: Take) -> None:

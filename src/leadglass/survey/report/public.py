@@ -42,6 +42,7 @@ def without_addresses(results: Results) -> Results:
         addresses_asked=results.addresses_asked,
         addresses_silent=results.addresses_silent,
         left=results.left,
+        authority_ended=results.authority_ended,
         shard=results.shard,
     )
 

@@ -52,6 +52,8 @@ def _properties(results: Results) -> dict[str, Any]:
         "level": str(scope.limits.level),
         "left": results.left,
     }
+    if results.stopped:
+        said["stopped"] = str(results.stopped)
     if results.shard:
         said["shard"] = results.shard
     if scope.limits.unsafe_mandate:

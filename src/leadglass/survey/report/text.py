@@ -18,7 +18,10 @@ def summary(results: Results) -> str:
     viewers = f"{_count(totals.open_viewers, 'viewer')} without sign-in"
     lines = [f"{totals.open} of {totals.systems} systems are open: {records}; {viewers}", ""]
     if results.left:
-        lines.insert(1, f"partial: {results.left} systems were not asked yet")
+        ended = (
+            f": the authority ended on {results.scope.authority.valid_until}, and nothing more was sent" if results.authority_ended else ""
+        )
+        lines.insert(1, f"partial: {results.left} systems were not asked yet{ended}")
     if results.shard:
         lines.insert(1, f"shard {results.shard}: one part of the scope's systems")
     if mandate := results.scope.limits.unsafe_mandate:
