@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from leadglass.survey.report import html
+from leadglass.survey.report import comparison, html
 from tests.architecture.tree import ROOT
 from tests.browser import Browser, Page, browser
 from tests.survey.invented import world
+from tests.survey.test_survey_compare import compared, over_time
 
 PHONE, DESK = 360, 1280
 AXE = ROOT / ".venv/npm/node_modules/axe-core/axe.min.js"
@@ -133,6 +134,15 @@ def test_the_policy_of_the_report_stops_what_would_be_slipped_in(chromium: Brows
 
 def test_the_report_can_be_read_by_everybody(chromium: Browser, tmp_path: Path) -> None:
     with chromium.open(written(tmp_path, world(systems=8, opened=3, countries=2)), width=DESK) as page:
+        assert violations(page) == []
+
+
+def test_runs_side_by_side_ask_nobody_fit_and_can_be_read_by_everybody(chromium: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_bytes(comparison.render(compared(over_time(tmp_path))))
+    with chromium.open(path, width=PHONE) as page:
+        asks_nobody(page)
+        fits(page)
         assert violations(page) == []
 
 

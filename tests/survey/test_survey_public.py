@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadglass.survey.addresses import RefusedTarget
+from leadglass.survey.control import ProofBy, ProvenControl
 from leadglass.survey.observations import ExposureLevel
 from leadglass.survey.report import html
 from leadglass.survey.report.public import NOT_NAMED, without_addresses
 from leadglass.survey.results import Result, Results
-from leadglass.survey.scope import Scope, parse_scope
+from leadglass.survey.scope import ExposureLimit, Scope, parse_scope
 from tests.survey.harness import scope_text
 from tests.survey.invented import world
 
@@ -49,8 +50,9 @@ def planted(scope: Scope, number: int = 3) -> Results:
         )
     )
     refused = (RefusedTarget("Zyzzyva out", "10.77.66.55", "zq-pacs.example is not named: 10.77.66.55"),)
+    proven = (ProvenControl("Zyzzyva proven", "10.77.66.55", ExposureLimit.COUNT, ProofBy.HTTPS_FILE),)
     return dataclasses.replace(
-        made, scope=scope, targets=targets, refused=refused, plan=("10.77.66.55 port 104: echo",), digest="QXJVWDIGEST"
+        made, scope=scope, targets=targets, refused=refused, proven=proven, plan=("10.77.66.55 port 104: echo",), digest="QXJVWDIGEST"
     )
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from leadglass.survey import products
 from leadglass.survey.addresses import RefusedTarget
+from leadglass.survey.control import ProofBy, ProvenControl
 from leadglass.survey.findings import RULES, Severity, Software, findings_of
 from leadglass.survey.folder import Folder
 from leadglass.survey.observations import (
@@ -45,7 +46,7 @@ from leadglass.survey.report import first, html, sarif, systems, tables, text, w
 from leadglass.survey.report.page import grouped
 from leadglass.survey.report.public import without_addresses
 from leadglass.survey.results import Result, Results, sums, to_json
-from leadglass.survey.scope import Scope, parse_scope
+from leadglass.survey.scope import ExposureLimit, Scope, parse_scope
 from tests.survey.harness import scope_text
 from tests.survey.invented import world
 
@@ -213,6 +214,19 @@ def test_a_mandate_is_printed_in_every_report() -> None:
     assert "Act 7, section 3" in text.summary(mandated)
     assert b"Act 7" not in html.render(results(result()))
     assert "mandate" not in text.summary(results(result()))
+
+
+def test_who_proved_control_is_in_the_report_and_in_its_method() -> None:
+    hosts = [ProvenControl(f"{by} <i>", f"198.18.7.{number}", ExposureLimit.COUNT, by) for number, by in enumerate(ProofBy)]
+    page = html.render(dataclasses.replace(MIXED, proven=tuple(hosts))).decode()
+    listed = page.partition('<h2 id="proven">')[2].partition("</ul>")[0]
+    for number, by in enumerate(ProofBy):
+        assert f"<bdi>{by} &lt;i&gt;</bdi> (198.18.7.{number}): up to level count, by " in listed
+    assert '<a href="#proven">4 hosts</a>' in page.partition('<h2 id="method">')[2]
+    assert '<a href="#proven">1 host</a>' in html.render(dataclasses.replace(MIXED, proven=tuple(hosts[:1]))).decode()
+    assert "published his consent" not in html.render(MIXED).decode()
+    public = results(result(), scope=scope(unsafe_public_addresses=True))
+    assert "or in a file (none did)." in html.render(public).decode().replace("&#39;", "'")
 
 
 def test_sarif_has_a_rule_for_every_result() -> None:

@@ -1,13 +1,12 @@
 """`comparison.html`: runs of the survey side by side, in one file that works offline; everything from outside is escaped."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-import jinja2
 
 from leadglass.survey.compare import Change, Comparison, Country, Step, System, Verdict
 from leadglass.survey.published import Run
+from leadglass.survey.report import page, worldmap
+from leadglass.survey.scope import ExposureLimit
 
 LISTED = 500
 """Systems of one kind of change and step; comparison.json has all."""
@@ -16,6 +15,28 @@ WIDTH, HEIGHT, EDGE = 320, 110, 12
 
 SHOWN = (Change.NEW, Change.WORSE, Change.UNCLEAR, Change.BETTER, Change.GONE)
 """Kinds of change whose systems are listed, in the order of their worth to who reads."""
+
+_USUAL = (Change.GONE, Change.BETTER, Change.UNCHANGED, Change.WORSE, Change.NEW)
+"""In the headline also where there is none."""
+
+_COLOURS: Mapping[Change, str] = {
+    Change.GONE: "good",
+    Change.BETTER: "good",
+    Change.UNCHANGED: "soft",
+    Change.WORSE: "bad",
+    Change.NEW: "bad",
+    Change.UNCLEAR: "warn",
+    Change.NOT_ASKED_BEFORE: "soft",
+    Change.NOT_ASKED_AFTER: "soft",
+}
+_VERDICTS: Mapping[Verdict, str] = {
+    Verdict.CLEAR: "good",
+    Verdict.GOOD: "good",
+    Verdict.BAD: "warn",
+    Verdict.UGLY: "bad",
+    Verdict.UNCLEAR: "warn",
+}
+"""Classes of the style."""
 
 _WORST_FIRST = (Verdict.UGLY, Verdict.UNCLEAR, Verdict.BAD, Verdict.GOOD, Verdict.CLEAR)
 
@@ -43,25 +64,21 @@ class Line:
         return [(one, other) for one, other in zip(self.points, self.points[1:], strict=False) if not other.broken]
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("leadglass.survey.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["grouped"] = lambda number: f"{number:,}".replace(",", "\u202f")
-    environment.filters["moment"] = lambda text: text[:16].replace("T", " ")
-    return environment.get_template("comparison.html.j2")
-
-
 def render(comparison: Comparison) -> bytes:
     """The page, the latest step first."""
-    steps = [(step, _worst_first(step.countries), _listed(step)) for step in reversed(comparison.steps)]
-    page = _template().render(comparison=comparison, steps=steps, trend=_trend(comparison.runs), changes=list(Change), listed=LISTED)
-    return page.encode()
+    return page.render(
+        "comparison.html.j2",
+        comparison=comparison,
+        steps=[(step, _worst_first(step.countries), _listed(step)) for step in reversed(comparison.steps)],
+        trend=_trend(comparison.runs),
+        changes=list(Change),
+        usual=_USUAL,
+        colours=_COLOURS,
+        verdicts=_VERDICTS,
+        counting=ExposureLimit.COUNT,
+        retrieving=ExposureLimit.RETRIEVE,
+        name_of=worldmap.name_of,
+    )
 
 
 def _worst_first(countries: Sequence[Country]) -> Sequence[Country]:

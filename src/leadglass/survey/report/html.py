@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from leadglass.survey.control import WELL_KNOWN, ProofBy
 from leadglass.survey.findings import Severity
 from leadglass.survey.report import charts, definitions, first, page, systems, worldmap
 from leadglass.survey.results import METHOD, Result, Results, Sums, sums
@@ -17,6 +18,14 @@ MAX_STEPS = 8
 
 MAX_SITES = 500
 """Rows of the table by site; the rest is summed in one."""
+
+
+PROOF_IN_WORDS: Mapping[ProofBy, str] = {
+    ProofBy.REVERSE_ZONE: "a DNS TXT record in the reverse zone of the address",
+    ProofBy.PTR_NAME: "a DNS TXT record under the name that the address's PTR record gives it",
+    ProofBy.HTTPS_FILE: f"the file {WELL_KNOWN} of its web server, by HTTPS",
+    ProofBy.HTTP_FILE: f"the file {WELL_KNOWN} of its web server, by HTTP",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ def render(results: Results, *, public: bool = False) -> bytes:
         charts=charts.charts(results),
         listing=systems.listing(results),
         door_in_words=systems.door_in_words,
+        proof_in_words=PROOF_IN_WORDS,
     )
 
 

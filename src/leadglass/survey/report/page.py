@@ -37,6 +37,15 @@ def percent(part: int, whole: int) -> str:
     return "over 99%" if part != whole and rounded == 100 else f"{rounded}%"
 
 
+def moment(started: str) -> str:
+    """A run's start as a person reads it.
+
+    >>> moment("2026-11-02T23:00:00+00:00")
+    '2026-11-02 23:00'
+    """
+    return started[:16].replace("T", " ")
+
+
 @functools.cache
 def _style() -> str:
     return resources.files("leadglass.survey.report").joinpath("templates", "style.css").read_text("utf-8")
@@ -57,7 +66,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"grouped": grouped, "dotted": dotted, "short": worldmap.short}
+    environment.filters |= {"grouped": grouped, "dotted": dotted, "short": worldmap.short, "moment": moment}
     environment.globals["percent"] = percent
     return environment
 

@@ -31,6 +31,7 @@ def without_addresses(results: Results) -> Results:
         for number, result in enumerate(results.worst_first, 1)
     )
     refused = tuple(RefusedTarget(f"Target {number}", "", "not surveyed, or not so far") for number, _ in enumerate(results.refused, 1))
+    proven = tuple(dataclasses.replace(each, name=f"Host {number}", host="") for number, each in enumerate(results.proven, 1))
     # Named one by one: what results may hold one day is not in this edition until somebody has judged it.
     return Results(
         scope=_scope(results.scope),
@@ -39,6 +40,7 @@ def without_addresses(results: Results) -> Results:
         run_id=results.run_id,
         targets=targets,
         refused=refused,
+        proven=proven,
         addresses_asked=results.addresses_asked,
         addresses_silent=results.addresses_silent,
         left=results.left,
