@@ -1,6 +1,7 @@
 """A survey that is stopped or killed leaves what it found, and goes on from there; nobody is asked twice."""
 
 import json
+import random
 import signal
 import socket
 import stat
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,12 @@ from leadglass.errors import ConfigurationError
 from leadglass.survey import journal
 from leadglass.survey.addresses import System
 from leadglass.survey.folder import Folder
+from leadglass.survey.journal import SoFar
 from leadglass.survey.observations import Observation
 from leadglass.survey.run import Progress
 from tests.survey.harness import scope_text
 from tests.survey.playing import MIXED, Played, by_address, play, scope_of
+from tests.survey.relinking import relinked
 from tests.survey.servers import Listener, talking
 from tests.survey.test_survey_shards import comparable
 
@@ -139,28 +143,142 @@ def test_a_folder_is_not_used_for_two_things(tmp_path: Path) -> None:
     play(tmp_path / "out")
 
 
-@given(st.integers(min_value=0), st.binary(min_size=1, max_size=30))
-def test_a_damaged_journal_is_refused_or_the_same(place: int, noise: bytes) -> None:
-    whole = JOURNAL[: (at := place % len(JOURNAL))] + noise + JOURNAL[at + len(noise) :]
-    FOLDER.joinpath("journal.jsonl").write_bytes(whole)
-    said = ""
-    try:
-        journal.load(Folder(FOLDER))
-    except ConfigurationError as error:
-        said = str(error)
-    assert not said or any(word in said for word in ("damaged", "empty", "by method"))
+@dataclass(frozen=True)
+class Whole:
+    """A journal as it was written, and what it says."""
+
+    folder: Path
+    content: bytes
+    said: SoFar
+
+    def read(self, content: bytes) -> SoFar | str:
+        """What another content says; the sentence that refuses it."""
+        self.folder.joinpath("journal.jsonl").write_bytes(content)
+        try:
+            return journal.load(Folder(self.folder))
+        except ConfigurationError as error:
+            return str(error)
+
+    def is_refused_or_right(self, content: bytes) -> bool:
+        """Whether it is refused with what to do, or tells what was found up to some system, and nothing else."""
+        told = self.read(content)
+        if isinstance(told, str):
+            return told.endswith(("survey again, into a new folder", "survey again into a new folder"))
+        lines = content.count(b"\n")
+        known = dict(list(self.said.found.items())[: len(told.found)])
+        is_right = (
+            (told.begin, told.found) == (self.said.begin, known) and told.plan in {None, self.said.plan} and told.keys() <= self.said.keys()
+        )
+        return is_right and len(told.keys()) == max(0, lines - 2) and content.startswith(self.content[: content.rfind(b"\n") + 1])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _journal(tmp_path_factory: pytest.TempPathFactory) -> None:
-    global JOURNAL, FOLDER  # noqa: PLW0603 - hypothesis wants no fixture of a function
-    FOLDER = tmp_path_factory.mktemp("damaged")
-    play(FOLDER)
-    JOURNAL = FOLDER.joinpath("journal.jsonl").read_bytes()
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    out, folder = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("changed")
+    play(out)
+    return Whole(folder, out.joinpath("journal.jsonl").read_bytes(), journal.load(Folder(out)))
 
 
-JOURNAL = b""
-FOLDER = Path()
+@given(st.data())
+def test_a_journal_that_was_cut_anywhere_is_right_as_far_as_it_goes(whole: Whole, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(whole.content)))
+    told = whole.read(cut := whole.content[:place])
+    if place <= whole.content.index(b"\n"):
+        assert told == f"the journal in {whole.folder} is empty: survey again, into a new folder"
+    else:
+        assert isinstance(told, SoFar)
+        assert whole.is_refused_or_right(cut)
+
+
+CHANGES = ("replace", "insert", "delete", "twice", "swap", "drop a line")
+
+
+def changed(content: bytes, how: str, place: int, noise: bytes) -> bytes:
+    """What an accident made of it."""
+    before, after = content[:place], content[place:]
+    lines = content.splitlines(keepends=True)
+    at = min(content.count(b"\n", 0, place), len(lines) - 2)
+    match how:
+        case "replace":
+            return before + noise + after[len(noise) :]
+        case "insert":
+            return before + noise + after
+        case "delete":
+            return before + after[len(noise) :]
+        case "twice":
+            return before + after[: 50 * len(noise)] + after
+        case "swap":
+            lines[at : at + 2] = reversed(lines[at : at + 2])
+        case _:
+            del lines[at]
+    return b"".join(lines)
+
+
+@given(st.data())
+def test_a_journal_that_was_changed_anywhere_is_refused_or_right(whole: Whole, data: st.DataObject) -> None:
+    how = data.draw(st.sampled_from(CHANGES))
+    noise = data.draw(st.binary(min_size=1, max_size=20) | st.sampled_from([b"\n", b"\r", b"0", b"9", b" ", b"\0" * 512]))
+    place = data.draw(st.integers(0, len(whole.content)) | st.sampled_from(_line_ends(whole.content)))
+    content = changed(whole.content, how, place, noise)
+    assert whole.is_refused_or_right(content)
+    assert content.startswith(whole.content) or whole.read(content) != whole.said or content == whole.content
+
+
+def _line_ends(content: bytes) -> list[int]:
+    return [place for place, byte in enumerate(content) if byte == ord("\n")]
+
+
+def test_a_count_that_became_another_is_refused(whole: Whole) -> None:
+    """The smallest change, of which nothing but the code can tell."""
+    assert b'"patients":5' in whole.content
+    told = whole.read(whole.content.replace(b'"patients":5', b'"patients":6', 1))
+    assert isinstance(told, str)
+    assert "is damaged: survey again, into a new folder" in told
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b'"target":0', b'"target":-1'),
+        (b'"target":0', b'"target":99'),
+        (b'"seconds":0.', b'"seconds":-0.'),
+        (b'"seconds":0.', b'"seconds":NaN,"x":0.'),
+        (b'"mine":33', b'"mine":-33'),
+        (b'"shard":"1/1"', b'"shard":"3/1"'),
+        (b'"shard":"1/1"', b'"shard":"01/1"'),
+        (b'{"plan":', b'{"begin":'),
+        (b'{"entry":', b'{"exit":'),
+        (b'{"Dimse":', b'{"Tls":'),
+    ],
+)
+def test_what_no_survey_writes_is_refused_also_with_the_right_codes(whole: Whole, change: tuple[bytes, bytes]) -> None:
+    assert change[0] in whole.content
+    told = whole.read(relinked(whole.content.replace(*change, 1)))
+    assert isinstance(told, str)
+    assert "is damaged" in told
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 200))])
+def test_a_damaged_journal_is_gone_on_with_rightly_or_refused(tmp_path: Path, whole: Whole, seed: int) -> None:
+    chance = random.Random(seed)
+    play(tmp_path)
+    path = tmp_path / "journal.jsonl"
+    content = path.read_bytes()
+    place = chance.randrange(len(content))
+    damaged = chance.choice([content[:place], changed(content, chance.choice(CHANGES), place, chance.randbytes(chance.randint(1, 9)))])
+    path.write_bytes(damaged)
+    (tmp_path / "unfinished").touch()
+    probe = Played()
+    if isinstance(whole.read(damaged), str):
+        with pytest.raises(ConfigurationError, match="survey again"):
+            play(tmp_path, probe=probe, resume=True)
+        assert probe.asked == []
+        assert path.read_bytes() == damaged[: damaged.rfind(b"\n") + 1]
+        return
+    results = play(tmp_path, probe=probe, resume=True)
+    assert {each.host: each.level for each in results.targets} == {each.host: each.level for each in whole.said.found.values()}
+    assert results.left == 0
+    assert len(journal.load(Folder(tmp_path)).keys()) == 33
 
 
 def test_progress_says_rate_remaining_and_what_was_found(tmp_path: Path) -> None:

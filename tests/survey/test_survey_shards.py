@@ -22,6 +22,7 @@ from leadglass.survey.run import run
 from leadglass.survey.scope import Scope
 from leadglass.survey.shard import Shard
 from tests.survey.playing import MIXED, Played, by_address, door, play, scope_of
+from tests.survey.relinking import relinked
 
 ADDRESSES = st.ip_addresses()
 
@@ -122,15 +123,15 @@ def test_what_is_not_one_whole_survey_is_refused_with_what_to_do(tmp_path: Path)
     assert "no journal.jsonl" in refusal([one, two, tmp_path], out)
     copied = tmp_path / "copied"
     copied.mkdir()
-    (copied / "journal.jsonl").write_text((three / "journal.jsonl").read_text().replace("3/3", "2/3", 1))
+    (copied / "journal.jsonl").write_bytes(relinked((three / "journal.jsonl").read_bytes().replace(b"3/3", b"2/3", 1)))
     assert "both asked" in refusal([one, copied, three], out)
 
 
 def test_another_method_is_refused(tmp_path: Path) -> None:
     one, two = in_parts(tmp_path, 2)
     path = two / "journal.jsonl"
-    path.write_text(re.sub(r'"method":"[^"]+"', '"method":"0"', path.read_text()))
-    assert "by method 0, and this is method" in refusal([one, two], tmp_path / "out")
+    path.write_bytes(relinked(re.sub(rb'"method":"[^"]+"', b'"method":"0"', path.read_bytes())))
+    assert "another version (method '0', and this is method" in refusal([one, two], tmp_path / "out")
 
 
 def test_a_shard_that_was_not_finished_is_refused(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_systems_that_are_in_no_shard_are_missed(tmp_path: Path) -> None:
     lines = path.read_text().splitlines(keepends=True)
     mine = json.loads(lines[1])["plan"]["mine"]
     lines[1] = lines[1].replace(f'"mine":{mine}', f'"mine":{mine - 1}')
-    path.write_text("".join(lines[:-1]))
+    path.write_bytes(relinked("".join(lines[:-1]).encode()))
     assert "1 of the scope's 33 systems are in no shard" in refusal([one, two], tmp_path / "out")
 
 

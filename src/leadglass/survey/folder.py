@@ -132,9 +132,8 @@ class Folder:
         if path is None:
             raise ConfigurationError(f"{self.path} holds no {name}: name the folder of a survey of this version")
         sealed = path.name.endswith(SUFFIX)
-        for line in read_bounded(path).splitlines(keepends=True):
-            if line.endswith(b"\n"):
-                yield self.identities.open(_from_base64(line, path), path) if sealed else line
+        for line in read_bounded(path).split(b"\n")[:-1]:
+            yield self.identities.open(_from_base64(line, path), path) if sealed else line
 
     @contextlib.contextmanager
     def appending(self, name: str, *, anew: bool) -> "Iterator[Lines]":

@@ -1,7 +1,8 @@
 """What a survey has found so far, line by line in `DIR/journal.jsonl`: a kill loses at most the systems that were being asked.
 
 The first line says which survey it is, a `plan` line what each start had before it, and one line for each system what the probes saw
-there. Resuming and merging judge from these observations again; a journal of another method version is refused.
+there; each ends in a code over all until there (`chain.py`). Resuming and merging judge from these observations again. A journal that was
+changed, or is of another method version, is refused; one that was cut off is right as far as it goes.
 """
 
 import dataclasses
@@ -13,12 +14,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias, get_args
+from typing import Annotated, Any, Final, Self, TypeAlias, get_args
 
+from pydantic import Field as Bounded
 from pydantic import TypeAdapter
 
-from leadglass.errors import ConfigurationError
+from leadglass.errors import ConfigurationError, WrongUsage
 from leadglass.survey.addresses import RefusedTarget, System
+from leadglass.survey.chain import Chain
 from leadglass.survey.control import ProvenControl
 from leadglass.survey.folder import Folder, Lines
 from leadglass.survey.observations import UNREACHED, Observation
@@ -28,11 +31,12 @@ from leadglass.survey.scope import ExposureLimit, Scope
 from leadglass.survey.shard import WHOLE, Shard
 
 NAME = "journal.jsonl"
-FORMAT = "leadglass survey journal 1"
+FORMAT = "leadglass survey journal 2"
 
 Key: TypeAlias = tuple[int, int, int]
 """Which system: the target's place in the scope and, of a range, the version and number of its address; in the order of the scope."""
 Outcome: TypeAlias = Sequence[Observation] | RefusedTarget
+Count: TypeAlias = Annotated[int, Bounded(ge=0)]
 
 _MAY_CHANGE: Final[Mapping[str, set[str] | bool]] = {
     "authority": {"authorised_by", "valid_until"},
@@ -61,8 +65,8 @@ class Begin:
 class Plan:
     """What a start of the survey had before it: of all `systems` of the scope, those of its shard are `mine`."""
 
-    systems: int
-    mine: int
+    systems: Count
+    mine: Count
     refused: tuple[RefusedTarget, ...]
     unproven: tuple[RefusedTarget, ...] = ()
     """Public hosts that are surveyed at less than the scope's level: nobody published that more is welcome."""
@@ -80,9 +84,9 @@ class Plan:
 class Entry:
     """One system; no doors where an address of a range was silent; `fault` where we failed at it."""
 
-    target: int
+    target: Count
     address: str
-    seconds: float
+    seconds: Annotated[float, Bounded(ge=0, allow_inf_nan=False)]
     doors: tuple[Mapping[str, Any], ...] = ()
     fault: str = ""
 
@@ -107,6 +111,8 @@ class SoFar:
     silent: set[Key] = field(default_factory=set)
     faults: dict[Key, RefusedTarget] = field(default_factory=dict)
     seconds: float = 0.0
+    chain: Chain = field(default_factory=Chain)
+    """Where the journal goes on."""
 
     @property
     def scope(self) -> Scope:
@@ -189,8 +195,9 @@ def _key(place: int, system: System) -> Key:
 class Journal:
     """The journal of a survey that is running."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, chain: Chain) -> None:
         self._lines = lines
+        self._chain = chain
 
     def begin(self, begun: Begin) -> None:
         self._add("begin", begun)
@@ -208,7 +215,7 @@ class Journal:
         self._add("entry", Entry(key[0], str(system.address), round(seconds, 3), doors))
 
     def _add(self, kind: str, content: object) -> None:
-        self._lines.add(b'{"%s":%s}' % (kind.encode(), _LINES[kind].dump_json(content)))
+        self._lines.add(self._chain.link(b'{"%s":%s}' % (kind.encode(), _LINES[kind].dump_json(content))))
 
 
 def encoded(seen: Observation) -> Mapping[str, Any]:
@@ -235,15 +242,20 @@ def decoded(told: Mapping[str, Any]) -> Observation:
 def load(folder: Folder) -> SoFar:
     """What the journal in `folder` says; raises `ConfigurationError` where it is damaged or of another version."""
     so_far: SoFar | None = None
+    chain = Chain()
     for number, line in enumerate(folder.lines(NAME), 1):
         try:
-            kind, content = _parsed(line)
             if so_far is None:
-                so_far = _begun(folder, kind, content)
+                _check_version(folder, line)
+            kind, content = _parsed(chain.check(line))
+            if so_far is None:
+                so_far = _begun(kind, content, chain)
             elif kind == "plan":
                 so_far.plan = content
-            else:
+            elif kind == "entry":
                 _put(so_far, content)
+            else:
+                raise ValueError("begun twice")
         except (ValueError, LookupError, TypeError, RecursionError):
             raise ConfigurationError(f"line {number} of the journal in {folder.path} is damaged: survey again, into a new folder") from None
     if so_far is None:
@@ -256,15 +268,26 @@ def _parsed(line: bytes) -> tuple[str, Any]:
     return kind, _LINES[kind].validate_python(content)
 
 
-def _begun(folder: Folder, kind: str, content: Any) -> SoFar:  # noqa: ANN401 - one of three kinds of lines
-    if kind != "begin" or content.format != FORMAT:
-        raise ValueError("not the first line of a journal")
-    if content.method != METHOD:
+def _check_version(folder: Folder, line: bytes) -> None:
+    """Refuse a journal of another version by its first line, before it is read as one of this version."""
+    begun = json.loads(line)["begin"]
+    if (begun["format"], begun["method"]) != (FORMAT, METHOD):
         raise ConfigurationError(
-            f"{folder.path} was surveyed by method {content.method}, and this is method {METHOD}: "
+            f"{folder.path} was surveyed by another version (method {str(begun['method'])[:20]!r}, and this is method {METHOD}): "
             "go on with the version of leadglass that began it, or survey again into a new folder"
         )
-    return SoFar(content)
+
+
+def _begun(kind: str, content: Any, chain: Chain) -> SoFar:  # noqa: ANN401 - one of three kinds of lines
+    if kind != "begin":
+        raise ValueError("not the first line of a journal")
+    try:
+        is_shard = str(Shard.parse(content.shard)) == content.shard
+    except WrongUsage:
+        is_shard = False
+    if not is_shard:
+        raise ValueError("not a shard")
+    return SoFar(content, chain=chain)
 
 
 def _put(so_far: SoFar, entry: Entry) -> None:

@@ -108,13 +108,13 @@ def survey_into(
 ) -> Results:
     """Begin a survey in `folder`, or go on with the one in it, and write the reports there; the caller has checked the authority."""
     so_far = journals.begin(scope, now=course.clock(), shard=course.shard, ca_file=ca_file)
-    if course.resume:
-        so_far = _resumed(folder, so_far)
-    else:
-        check_folder(folder)
+    (check_begun if course.resume else check_folder)(folder)
     folder.make()
     with folder.appending(journals.NAME, anew=not course.resume) as lines:
-        journal = Journal(lines)
+        # Only now is the journal nobody else's.
+        if course.resume:
+            so_far = _resumed(folder, so_far)
+        journal = Journal(lines, so_far.chain)
         if not course.resume:
             journal.begin(so_far.begin)
         folder.mark(UNFINISHED)
@@ -163,13 +163,17 @@ def check_folder(folder: Folder) -> None:
         raise ConfigurationError(f"{out} holds a survey that was not finished: go on with it (--resume), or name a new folder")
 
 
-def _resumed(folder: Folder, begun: SoFar) -> SoFar:
-    """What the survey in `folder` has found; refused where it is not the one that was begun there."""
+def check_begun(folder: Folder) -> None:
+    """Refuse a folder that holds no survey to go on with, or one that is sealed otherwise."""
     if not folder.has(journals.NAME):
         raise ConfigurationError(f"{folder.path} holds no survey to go on with: begin one without --resume")
     if folder.seal.is_on != folder.is_encrypted(journals.NAME):
         asked = "without --encrypt-to" if folder.seal.is_on else "with --encrypt-to, as it was begun"
         raise ConfigurationError(f"the survey in {folder.path} is {'not ' * folder.seal.is_on}encrypted: go on with it {asked}")
+
+
+def _resumed(folder: Folder, begun: SoFar) -> SoFar:
+    """What the survey in `folder` has found; refused where it is not the one that was begun there."""
     so_far = journals.load(folder)
     if so_far.begin.digest != begun.begin.digest:
         raise ConfigurationError(
