@@ -1,10 +1,12 @@
-"""The whole web probe, up to the first bytes of an image, against a server that gives the parts of the input in turn."""
+"""The whole web probe, up to the first bytes of an image and one stored object, against a server that says the input part by part."""
 
 import asyncio
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from fuzz._canned import BETWEEN, InTurn, briefing, system
+from leadglass.survey.observations import Write
 from leadglass.survey.probes.web.probe import WebProbe
 
 MUTATIONS = 50
@@ -30,7 +32,9 @@ class Server(InTurn):
 
 def target(data: bytes) -> None:
     """The probe comes to an end."""
-    asyncio.run(WebProbe().run(system(104), 80, briefing(Server(data[:8192]))))
+    door = asyncio.run(WebProbe().run(system(104), 80, replace(briefing(Server(data[:8192])), write_probe=True)))
+    # Its UID is random: no answer that was written before can tell it.
+    assert door.write is not Write.ACCEPTED
 
 
 def seeds() -> list[bytes]:
@@ -43,4 +47,5 @@ def seeds() -> list[bytes]:
         b'\1[{"dicomAETitle":"DCM4CHEE"}]',
         BETWEEN.join([b"\2<title>Index of /</title><a href='a.dcm'>", b"\2<title>Orthanc Explorer</title>", b"\3\r\n\r\nx"]),
         b"\0" + b"[" * 3000,
+        b'\0[{"00081199":{"Value":[{"00081155":{"Value":["1.2.3"]}}]},"00081198":{"Value":[7]}}]',
     ]

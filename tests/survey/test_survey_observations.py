@@ -54,7 +54,18 @@ def test_a_result_has_text_of_the_scope_and_of_our_own_tables_alone() -> None:
 def test_no_number_is_long_enough_for_a_birth_date_or_an_identifier() -> None:
     """Numbers are counts, ports, codes and versions: a name for each, so that a new one is thought about."""
     counts = {"patients", "studies", "instances", "listed_images", "days_left"}
-    codes = {"port", "result", "source", "reason", "query_status", "store_status", "synthetic_object", "key_bits", "fingerprint"}
+    codes = {
+        "port",
+        "result",
+        "source",
+        "reason",
+        "query_status",
+        "store_status",
+        "stow_status",
+        "synthetic_object",
+        "key_bits",
+        "fingerprint",
+    }
     versions = {"toolkit_version", "product_version"}
     found = {place.rpartition(".")[2] for kind in (Dimse, Web) for place in holders_of_numbers(kind, kind.__name__)}
     assert found <= counts | codes | versions

@@ -153,17 +153,17 @@ RULES: Sequence[Rule] = (
         "store-accepted",
         Severity.CRITICAL,
         "A stranger's object was stored: anyone can add false images, or fill the disk",
-        "Accept C-STORE from known modalities alone: by client certificate, else by AE title and address. Delete the "
-        "survey's own object: its "
+        "Accept C-STORE from known modalities alone: by client certificate, else by AE title and address; STOW-RS from those who "
+        "have signed in. Delete the survey's own object: its "
         "PatientID is LEADGLASS-SURVEY- and the run's id, its UID is in results.json.",
-        _is_dimse(lambda dimse: dimse.write is Write.ACCEPTED),
+        lambda seen: seen.write is Write.ACCEPTED,
     ),
     Rule(
         "store-offered",
         Severity.HIGH,
         "Anyone can offer images to the archive: false ones, or until its disk is full",
         "Accept C-STORE from known modalities alone: by client certificate, else by AE title and address.",
-        _is_dimse(lambda dimse: dimse.write is Write.OFFERED),
+        lambda seen: seen.write is Write.OFFERED,
     ),
     Rule(
         "images-listed",

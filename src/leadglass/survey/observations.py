@@ -365,6 +365,12 @@ class Web:
     metadata: bool = False
     """WADO-RS hands out an image's metadata: names and dates, without a pixel."""
     default_account: DefaultAccount | None = None
+    write: Write = Write.NOT_TRIED
+    """By STOW-RS, where `write_probe` asks; `not-tried` also where no answer said what became of the object."""
+    stow_status: int | None = None
+    """Of HTTP, for the one synthetic object."""
+    synthetic_object: int | None = None
+    """As at a DIMSE door; also where no answer said what became of it."""
     redirect_refused: bool = False
     """It sent us to a place that the scope does not name; we did not go."""
     records: RecordCounts | None = None

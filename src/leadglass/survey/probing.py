@@ -91,6 +91,8 @@ def _knowing(briefing: Briefing, seen: Observation) -> Briefing:
     """What the other doors of a system need not be asked any more: what a product has counted, a second object, a second sign-in."""
     if isinstance(seen, Dimse):
         return replace(briefing, write_probe=briefing.write_probe and seen.store_status is None)
+    if seen.synthetic_object is not None:
+        briefing = replace(briefing, write_probe=False)
     if seen.default_account is not None:
         briefing = replace(briefing, default_accounts=False)
     if seen.counted_by is CountedBy.COUNT_ENDPOINT and seen.records is not None and seen.records.exact and seen.product is not None:

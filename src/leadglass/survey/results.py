@@ -15,7 +15,7 @@ from leadglass.survey.findings import Finding, Software, findings_of, open_viewe
 from leadglass.survey.observations import Dimse, ExposureLevel, Field, Observation, RecordCounts, Transport, Web, WebProduct, Write
 from leadglass.survey.scope import Scope
 
-METHOD = "2"
+METHOD = "3"
 """Changes whenever the same archive could be judged differently, so that a better detector is not read as growth."""
 
 Json: TypeAlias = Mapping[str, Any]
@@ -164,7 +164,7 @@ def judge(system: System, doors: Sequence[Observation]) -> Result:
     software = _software(doors)
     fields = {field for seen in doors for field in seen.fields}
     counted = [seen.records for seen in doors if seen.records is not None]
-    writes = [seen.write for seen in doors if isinstance(seen, Dimse)]
+    writes = [seen.write for seen in doors]
     return Result(
         name=system.target.name,
         host=str(system.address) if system.from_range else system.target.host,
@@ -303,12 +303,12 @@ def _door(seen: Observation) -> Json:
             detail["query_status"] = f"0x{seen.query_status:04X}"
         if seen.store_status is not None:
             detail["store_status"] = f"0x{seen.store_status:04X}"
-        if seen.synthetic_object is not None:
-            detail["synthetic_object"] = f"2.25.{seen.synthetic_object}"
         if seen.toolkit_version is not None:
             detail["toolkit_version"] = dotted(seen.toolkit_version)
     elif seen.product_version is not None:
         detail["product_version"] = dotted(seen.product_version)
+    if seen.synthetic_object is not None:
+        detail["synthetic_object"] = f"2.25.{seen.synthetic_object}"
     return {"port": seen.port, "protocol": str(seen.protocol), "level": str(seen.level), "detail": detail}
 
 

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 
 from leadglass.survey.observations import RecordCounts
+from leadglass.survey.synthetic import PATIENT_ID
 
 DIGEST_BYTES = 12
 """Two of 10 million patients collide with a chance of 1 in 10^15."""
@@ -31,7 +32,9 @@ class Tally:
         self._instances = 0
 
     def add(self, issuer: str, patient_id: str, study: str, instances: int) -> None:
-        """Count one study; one that was met before counts once."""
+        """Count one study; one that was met before counts once, and one that a survey stored itself is nobody's."""
+        if patient_id.startswith(PATIENT_ID):
+            return
         hashed = self._hash("study", study)
         if hashed in self._studies:
             return

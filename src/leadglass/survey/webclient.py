@@ -1,6 +1,6 @@
 """HTTP as a polite stranger: h11 over the dialer's sockets, everything bounded, no redirect out of the scope.
 
-GET alone, and one form where the scope asks about default accounts.
+GET alone; one form where the scope asks about default accounts, and one object where it asks whether strangers may store.
 """
 
 import asyncio
@@ -62,11 +62,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request; a GET unless it has a form."""
+    """One request; a GET unless it has a body."""
 
     path: str
     headers: Headers = ()
-    form: bytes | None = None
+    body: bytes | None = None
 
 
 class WebClient:
@@ -111,8 +111,11 @@ class WebClient:
 
     async def send_form(self, path: str, fields: Mapping[str, str]) -> Page | Ending:
         """The answer to one POST of a form; asked once, redirects not followed."""
-        form = urlencode(fields).encode("ascii")
-        return await self._exchange(Question(path, (("Content-Type", "application/x-www-form-urlencoded"),), form), SMALL_BODY, 1.0)
+        return await self.post(path, urlencode(fields).encode("ascii"), kind="application/x-www-form-urlencoded")
+
+    async def post(self, path: str, body: bytes, *, kind: str, accept: str = "*/*", patience: float = 1.0) -> Page | Ending:
+        """The answer to one POST; asked once, redirects not followed."""
+        return await self._exchange(Question(path, (("Accept", accept), ("Content-Type", kind)), body), SMALL_BODY, patience)
 
     async def get_here(self, path: str, *, accept: str = "*/*", most: int = SMALL_BODY) -> Page | Ending:
         """The answer to one GET; a redirect is an answer."""
@@ -177,8 +180,8 @@ class WebClient:
         reader, writer, conversation = link
         try:
             writer.write(conversation.send(self._request(question)) or b"")
-            if question.form is not None:
-                writer.write(conversation.send(h11.Data(question.form)) or b"")
+            if question.body is not None:
+                writer.write(conversation.send(h11.Data(question.body)) or b"")
             conversation.send(h11.EndOfMessage())
             await writer.drain()
             return await self._answer(reader, conversation, most)
@@ -208,9 +211,9 @@ class WebClient:
         usual = 443 if self._tls else 80
         host = _bracketed(self._system.server_name) + ("" if self._port == usual else f":{self._port}")
         headers = [("Host", host), ("User-Agent", self._user_agent), ("Accept-Encoding", "identity"), *question.headers]
-        if question.form is None:
+        if question.body is None:
             return h11.Request(method="GET", target=question.path, headers=headers)
-        return h11.Request(method="POST", target=question.path, headers=[*headers, ("Content-Length", str(len(question.form)))])
+        return h11.Request(method="POST", target=question.path, headers=[*headers, ("Content-Length", str(len(question.body)))])
 
     async def _answer(self, reader: asyncio.StreamReader, conversation: h11.Connection, most: int) -> Page | Ending:
         head: h11.Response | None = None

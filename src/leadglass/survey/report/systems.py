@@ -93,6 +93,9 @@ def _change(finding: Finding) -> Change:
     return Change(finding, exact or finding.remedy, bool(exact))
 
 
+_STORING: Mapping[Write, Sequence[str]] = {Write.OFFERED: ("offers storing",), Write.ACCEPTED: ("stored what it was sent",)}
+
+
 def door_in_words(seen: Observation) -> str:
     """What one port let us see, of counts and enums alone.
 
@@ -103,7 +106,7 @@ def door_in_words(seen: Observation) -> str:
     said = [_REACHED[seen.level]]
     if seen.ending in _STOPPED:
         said.append(_STOPPED[seen.ending])
-    return "; ".join([*said, *(_of_dimse(seen) if isinstance(seen, Dimse) else _of_web(seen))])
+    return "; ".join([*said, *(_of_dimse(seen) if isinstance(seen, Dimse) else _of_web(seen)), *_STORING.get(seen.write, ())])
 
 
 def _of_dimse(seen: Dimse) -> Sequence[str]:
@@ -112,8 +115,6 @@ def _of_dimse(seen: Dimse) -> Sequence[str]:
         said.append("only under the called AE title of the scope")
     if seen.query_status is not None:
         said.append(f"query status 0x{seen.query_status:04X}")
-    if seen.write in {Write.OFFERED, Write.ACCEPTED}:
-        said.append("offers storing" if seen.write is Write.OFFERED else "stored what it was sent")
     return said
 
 

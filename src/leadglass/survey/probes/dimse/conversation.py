@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import socket
 import ssl
 from collections import deque
@@ -231,8 +230,3 @@ def answer_of(failure: Failure) -> QueryAnswer:
             return QueryAnswer.ABORTED
         case _:
             return QueryAnswer.NONSENSE
-
-
-def random_uid() -> str:
-    """A UUID-derived UID (PS3.5 B.2) that no archive holds."""
-    return f"2.25.{secrets.randbits(122) + (1 << 122)}"

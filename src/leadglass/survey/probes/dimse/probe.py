@@ -36,8 +36,8 @@ from leadglass.survey.probes.dimse.asking import (
 )
 from leadglass.survey.probes.dimse.conversation import Conversation, NoAssociation
 from leadglass.survey.probes.dimse.session import Line, Session, query_context
-from leadglass.survey.probes.dimse.synthetic import synthetic_object
 from leadglass.survey.scope import ExposureLimit, Limits
+from leadglass.survey.synthetic import synthetic_object
 from leadglass.survey.transport import USUAL_TLS_PORTS, examine
 
 _MAY_BE_TLS = frozenset({Ending.NOT_THIS_PROTOCOL, Ending.CLOSED_BY_PEER, Ending.TIMEOUT})

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from leadglass.dicom.contexts import Context
 from leadglass.survey.observations import Field, RecordCounts
 from leadglass.survey.probes.dimse import identifier
-from leadglass.survey.probes.dimse.conversation import Conversation, Search, random_uid
+from leadglass.survey.probes.dimse.conversation import Conversation, Search
 from leadglass.survey.probes.dimse.session import Session
+from leadglass.survey.synthetic import random_uid
 from leadglass.survey.tally import Tally
 from leadglass.vocabulary import Level
 

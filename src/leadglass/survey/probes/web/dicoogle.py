@@ -5,8 +5,9 @@ from dataclasses import replace
 from leadglass.dicom.uid import Uid
 from leadglass.survey import dicomjson, products
 from leadglass.survey.observations import CountedBy, Ending, RecordCounts, WebApi, WebProduct
-from leadglass.survey.probes.web.found import Found, Visit, json_of, random_uid
+from leadglass.survey.probes.web.found import Found, Visit, json_of
 from leadglass.survey.scope import ExposureLimit
+from leadglass.survey.synthetic import random_uid
 
 _EVERYTHING = "query=SOPInstanceUID:*&psize=0&field=SOPInstanceUID"
 

@@ -22,6 +22,8 @@ class Found:
     version: VersionNumber | None = None
     path: str = ""
     """Where it answered: asked once more with a foreign origin."""
+    service: str = ""
+    """The root of the DICOMweb service, where it is an open one."""
     records: RecordCounts | None = None
     counted_by: CountedBy | None = None
     fields: tuple[Field, ...] = ()
@@ -69,8 +71,3 @@ def json_of(page: "Page | Ending") -> dicomjson.Json:
     if isinstance(page, Ending) or page.status != 200 or not page.is_json or not page.whole:
         return None
     return dicomjson.parse(page.body)
-
-
-def random_uid() -> str:
-    """A UUID-derived UID (PS3.5 B.2) that no archive holds."""
-    return f"2.25.{secrets.randbits(122) + (1 << 122)}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from leadglass.survey.addresses import System
 from leadglass.survey.briefing import Briefing
 from leadglass.survey.observations import UNREACHED, ClientCertificate, Ending, ExposureLevel, Field, Protocol, Tls, Transport, Web, WebApi
-from leadglass.survey.probes.web import accounts, dcm4chee, dicoogle, listings, ohif, orthanc, qido, viewers
+from leadglass.survey.probes.web import accounts, dcm4chee, dicoogle, listings, ohif, orthanc, qido, stow, viewers
 from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, nonsense_path
 from leadglass.survey.scope import ExposureLimit, Limits
 from leadglass.survey.transport import USUAL_TLS_PORTS, examine, stranger_context
@@ -17,7 +17,10 @@ STRANGE_ORIGIN = "https://leadglass.invalid"
 
 
 class WebProbe:
-    """Front page, DICOMweb, the products' own interfaces, viewers, lists of folders; nothing but GET unless `default_accounts` asks."""
+    """Front page, DICOMweb, the products' own interfaces, viewers, lists of folders.
+
+    Nothing but GET, unless `default_accounts` or `write_probe` asks for more.
+    """
 
     name = "web"
     title = "HTTP (DICOMweb, viewers)"
@@ -40,6 +43,8 @@ class WebProbe:
             steps.append("the metadata and the first bytes of one image; the first bytes of one file that a folder's list names")
         if limits.default_accounts and system.may_be_touched:
             steps.append("the one documented account of a recognised product, once")
+        if limits.write_probe and system.may_be_touched:
+            steps.append("STOW-RS of one marked synthetic object to a service that is open; it stays there (once for a system)")
         return steps
 
     async def run(self, system: System, port: int, briefing: Briefing) -> Web:
@@ -99,11 +104,11 @@ async def _look_around(system: System, port: int, briefing: Briefing, client: We
         nonsense = await client.get(nonsense_path(), accept=JSON_TYPES)
         visit = Visit(client, briefing, system.level, nonsense, await client.get(nonsense_path(), accept="text/html"))
         seen = replace(seen, catch_all=visit.answers_everything or visit.is_catch_all(front))
-        seen = await _ask(visit, seen, front, tries_account=briefing.default_accounts and system.may_be_touched)
+        seen = await _ask(visit, seen, front, may_touch=system.may_be_touched)
     return replace(seen, redirect_refused=client.redirect_refused)
 
 
-async def _ask(visit: Visit, seen: Web, front: Page, *, tries_account: bool) -> Web:
+async def _ask(visit: Visit, seen: Web, front: Page, *, may_touch: bool) -> Web:
     """Every interface and page that a product is known to have."""
     pages = await viewers.look(visit, front)
     configuration = await ohif.look(visit, pages)
@@ -126,9 +131,13 @@ async def _ask(visit: Visit, seen: Web, front: Page, *, tries_account: bool) -> 
     for each in found:
         if each.path:
             seen = await _with_origins(visit.client, each.path, seen)
-    if tries_account:
+    if visit.briefing.default_accounts and may_touch:
         sign_in = next((each.path for each in found if each.product is seen.product and not each.is_open), "")
         seen = replace(seen, default_account=await accounts.look(visit.client, seen.product, sign_in))
+    # Last, so that what is counted here is without it.
+    if visit.briefing.write_probe and may_touch and (service := next((each.service for each in found if each.service), None)) is not None:
+        stored = await stow.look(visit, service)
+        seen = replace(seen, write=stored.write, stow_status=stored.status, synthetic_object=stored.number)
     return seen
 
 

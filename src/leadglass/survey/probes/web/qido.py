@@ -10,8 +10,9 @@ from leadglass.errors import InvalidUid
 from leadglass.survey import dicomjson
 from leadglass.survey.dicomjson import FIELD_TAGS, INSTANCE, SERIES, STUDY, STUDY_INSTANCES
 from leadglass.survey.observations import CountedBy, Ending, RecordCounts, WebApi
-from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, json_of, random_uid
+from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, json_of
 from leadglass.survey.scope import ExposureLimit
+from leadglass.survey.synthetic import random_uid
 from leadglass.survey.tally import Tally
 from leadglass.survey.webclient import Page
 
@@ -43,7 +44,7 @@ async def look(visit: Visit, roots: Sequence[str] = ROOTS) -> Found | None:
         if page.asks_sign_in and guarded is None:
             guarded = Found(api=WebApi.QIDO, path=path)
         if _answers(page) and not _answers(visit.nonsense):
-            found = Found(api=WebApi.QIDO, is_open=True, path=path)
+            found = Found(api=WebApi.QIDO, is_open=True, path=path, service=root)
             return await _further(visit, root, found)
     return guarded
 

@@ -1,5 +1,9 @@
-"""The one object that `write_probe` offers: nobody's image, which says of itself what it is, who sent it and that it may be deleted."""
+"""What the survey makes up: UIDs that nobody has, and the one object that `write_probe` offers.
 
+It is nobody's image, which says of itself what it is, who sent it and that it may be deleted.
+"""
+
+import secrets
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,11 +11,15 @@ from dataclasses import dataclass
 from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, Context
 from leadglass.dicom.convert import element_header
 from leadglass.dicom.uid import Uid
-from leadglass.survey.probes.dimse.conversation import random_uid
 
 PATIENT_ID = "LEADGLASS-SURVEY-"
 """The run's id follows."""
 _IMPLICIT_HEADER = struct.Struct("<HHI")
+
+
+def random_uid() -> str:
+    """A UUID-derived UID (PS3.5 B.2) that no archive holds."""
+    return f"2.25.{secrets.randbits(122) + (1 << 122)}"
 
 
 @dataclass(frozen=True, slots=True)
