@@ -17,6 +17,7 @@ from tests.archives import ArchiveUnderTest, leadglass
 from tests.certificates import make_authority
 from tests.pynetdicom_server import serving
 from tests.survey.harness import finding_ids, run
+from tests.survey.ohif import ohif
 from tests.survey.servers import Asked, answering, hang_up, talking
 
 LISTS = ("1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.1.1")
@@ -128,6 +129,17 @@ def web(answer: Callable[[Asked], object]) -> System:
     return start
 
 
+def viewer(behind: System | None = None) -> System:
+    """OHIF, alone or before an archive's DICOMweb service."""
+
+    def start(folder: Path, stack: contextlib.ExitStack) -> Target:
+        port = behind(folder, stack)["web_ports"] if behind else None
+        root = f"http://127.0.0.1:{port[0]}/dicom-web" if isinstance(port, list) else ""
+        return {"web_ports": [stack.enter_context(ohif(root)).port]}
+
+    return start
+
+
 def nobody(_: Path, __: contextlib.ExitStack) -> Target:
     return {"dimse_ports": [peers.free_port()], "web_ports": [peers.free_port()]}
 
@@ -233,6 +245,20 @@ LARGE: Mapping[str, tuple[System, Found]] = {
             "DCMTK",
             THREE,
             findings=frozenset(ANYONE | {"images-open"}),
+        ),
+    ),
+    "OHIF as it is published": (
+        viewer(),
+        Found(ExposureLevel.OPEN_PORT, transport=Transport.PLAIN, findings=frozenset({"viewer-configuration"})),
+    ),
+    "OHIF before an opened Orthanc": (
+        viewer(orthanc(peers.OPENED)),
+        Found(
+            ExposureLevel.IMAGES,
+            transport=Transport.PLAIN,
+            records=THREE,
+            open_viewers=1,
+            findings=frozenset({"images-open", "viewer-open", "viewer-configuration", "web-unencrypted"}),
         ),
     ),
     "our own archive": (ourselves, Found(ExposureLevel.OPEN_PORT, Write.REFUSED, Transport.MUTUAL_TLS)),

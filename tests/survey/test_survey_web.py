@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadglass.survey.observations import CountedBy, ExposureLevel, RecordCounts, Viewer, Web, WebApi, WebProduct
-from leadglass.survey.probes.web import listings, ohif
+from leadglass.survey.probes.web import listings
+from leadglass.survey.probes.web import ohif as configuration
 from leadglass.survey.webclient import Page
 from tests import samples
 from tests.survey.harness import finding_ids, run_one
+from tests.survey.ohif import ohif
 from tests.survey.servers import Answer, Asked, answering
 
 OHIF_PAGE = b"<!doctype html><html><head><title>OHIF Viewer</title></head><body><div id=root></div></body></html>"
@@ -67,6 +69,25 @@ def test_ohif_at_the_root_is_a_viewer_though_it_catches_every_path(tmp_path: Pat
     assert "viewer-open" not in findings
 
 
+def test_ohif_as_it_is_published_is_a_viewer_that_shows_nobody(tmp_path: Path) -> None:
+    with ohif() as listener:
+        result = run_one(tmp_path, {"web_ports": [listener.port]})
+    (door,) = result.doors
+    assert isinstance(door, Web)
+    assert (door.catch_all, door.viewers, door.product) == (True, (Viewer.OHIF,), WebProduct.OHIF)
+    assert (door.level, door.open_apis, result.open_viewers) == (ExposureLevel.OPEN_PORT, (), 0)
+    # It names public demonstrations, elsewhere; its samples of passwords are in comments.
+    assert (door.config_names_service, door.config_holds_credentials) == (True, False)
+
+
+def test_the_configuration_of_ohif_leads_to_the_service_behind_it_though_it_names_others_first(tmp_path: Path) -> None:
+    with answering(Site(qido("/rs"))) as archive, ohif(f"http://127.0.0.1:{archive.port}/rs") as viewer:
+        result = run_one(tmp_path, {"web_ports": [viewer.port]}, level="query")
+    (door,) = result.doors
+    assert isinstance(door, Web)
+    assert (door.level, door.open_apis, result.open_viewers) == (ExposureLevel.RECORDS, (WebApi.QIDO,), 1)
+
+
 def test_its_configuration_leads_to_the_service_behind_it(tmp_path: Path) -> None:
     config = b"window.config = {dataSources: [{configuration: {qidoRoot: '/archive/web', wadoRoot: '/archive/web'}}]};"
     site = Site({"/app-config.js": ("application/javascript", config), **qido("/archive/web")}, OHIF_PAGE)
@@ -110,24 +131,24 @@ def test_a_password_in_a_configuration_is_found_and_not_kept(tmp_path: Path, lin
     ],
 )
 def test_a_comment_or_a_token_of_the_visitor_is_no_password(config: bytes) -> None:
-    assert not ohif.read(config).holds_credentials
+    assert not configuration.read(config).holds_credentials
 
 
 @pytest.mark.parametrize("root", [b"https://elsewhere.example/dicom-web", b"//elsewhere/dicom-web", b"/a?b=c", b"/../x y", b"/\xe9"])
 def test_a_service_elsewhere_is_named_and_not_asked(root: bytes) -> None:
-    read = ohif.read(b"window.config = {qidoRoot: '" + root + b"'}")
+    read = configuration.read(b"window.config = {qidoRoot: '" + root + b"'}")
     assert read.roots == ()
 
 
 @given(st.binary(max_size=500))
 def test_no_configuration_breaks_the_reading(raw: bytes) -> None:
-    assert len(ohif.read(raw).roots) <= ohif.MAX_ROOTS
+    assert len(configuration.read(raw).roots) <= configuration.MAX_ROOTS
 
 
 @pytest.mark.parametrize("piece", [b"/*", b"//", b"auth: '", b"qidoRoot: '", b"https://a:", b"password:\t\t"])
 def test_no_configuration_takes_long_to_read(piece: bytes) -> None:
     began = time.process_time()
-    ohif.read(piece * (ohif.MAX_CONFIG_BYTES // len(piece)))
+    configuration.read(piece * (configuration.MAX_CONFIG_BYTES // len(piece)))
     assert time.process_time() - began < 2
 
 

@@ -45,9 +45,10 @@ async def look(visit: Visit, viewers: Sequence[Seen]) -> ViewerConfiguration:
 def read(raw: bytes) -> ViewerConfiguration:
     """What a configuration says outside its comments; a server elsewhere is named, and not asked."""
     text = _without_comments(raw[:MAX_CONFIG_BYTES].decode("latin-1"))
-    named = list(dict.fromkeys(_ROOT.findall(text)))[:MAX_ROOTS]
+    named = list(dict.fromkeys(_ROOT.findall(text)))
     return ViewerConfiguration(
-        roots=tuple(root.rstrip("/") for root in named if _is_path(root)),
+        # As it is published it names demonstrations elsewhere first: they are none of those that are asked.
+        roots=tuple(root.rstrip("/") for root in named if _is_path(root))[:MAX_ROOTS],
         names_service=bool(named),
         holds_credentials=_CREDENTIALS.search(text) is not None,
     )
