@@ -269,9 +269,9 @@ def test_a_revoked_peer_is_out_and_comes_back_by_a_certificate_from_after_that(
     add(house, root.pem)
     principal = enter(house, ct1)
     house.clock.now = time.time_ns()
-    assert root.pem in house.registry.peers.authorities()
+    assert root.pem in house.registry.authorities()
     house.administer(lambda grant: house.registry.peers.revoke(grant, "CT1"))
-    assert house.registry.peers.authorities() == ""
+    assert house.registry.authorities() == ""
     assert why(house, ct1) == "revoked-peer"
     assert not house.gate.is_current(principal, Door.DIMSE, HOME_ADDRESS)
     add(house, root.pem)
