@@ -1,6 +1,9 @@
 """`leadglass hold` and `release`: out within a second at every door, with real peers; and what the command line says of it."""
 
+import asyncio
 import json
+import os
+import ssl
 import threading
 import time
 import warnings
@@ -13,6 +16,20 @@ import pydicom
 import pytest
 from pynetdicom import AE, build_context, build_role, evt
 
+from leadglass.access.identity import Credentials, LocalUser
+from leadglass.archive.archive import Archive, Session
+from leadglass.assemble.opening import opened
+from leadglass.assemble.serving import limits_of
+from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, propose
+from leadglass.dicom.sopclasses import VERIFICATION
+from leadglass.home import Home
+from leadglass.net.failures import Aborted, AssociationFailed, Failure
+from leadglass.net.requestor import connect, tcp
+from leadglass.net.workers import Workers
+from leadglass.vocabulary import Door
+from leadglass.wire.dimse.commitment import Commitments
+from leadglass.wire.dimse.door import DimseDoor
+from leadglass.wire.dimse.outbound import Outbound
 from tests import peers, samples
 from tests.archives import ArchiveUnderTest, leadglass, wait_until
 from tests.certificates import Identity
@@ -111,6 +128,47 @@ def test_a_held_peer_is_out_within_a_second_of_a_get_and_comes_back(serving: Arc
     release(serving, "GETTER")
     with associated(serving.dimse, peers_of["GETTER"], "GETTER") as back:
         assert back.send_c_echo().Status == 0
+
+
+class LetInMeanwhile(Archive):
+    """Holds whoever enters after he was identified, and has the others cut before his association is served."""
+
+    def __init__(self, archive: Archive) -> None:
+        vars(self).update(vars(archive))
+        self.cut: Callable[[], object] = int
+
+    def enter(self, door: Door, credentials: Credentials, address: str) -> Session:
+        session = super().enter(door, credentials, address)
+        operator = super().enter(Door.CONTROL, LocalUser(os.geteuid()), "")
+        operator.administration.hold(session.principal.name)
+        self.cut()
+        return session
+
+
+def test_who_is_held_while_he_is_let_in_is_cut(archive: ArchiveUnderTest) -> None:
+    archive.plaintext_peer("OLD1")
+    with opened(Home(archive.home)) as there:
+        entered = LetInMeanwhile(there.archive)
+
+        async def talk() -> Failure | None:
+            loop, threads = asyncio.get_running_loop(), Workers(2)
+            limits = limits_of(there.settings)
+            outbound = Outbound(ssl.create_default_context(), limits, entered.destination)
+            door = DimseDoor(entered, threads, threads, outbound, Commitments(entered, threads, outbound), tls=None, limits=limits)
+            entered.cut = lambda: asyncio.run_coroutine_threadsafe(door.cut_outdated(), loop).result(10)
+            host, port = await door.open("127.0.0.1", 0)
+            try:
+                proposal = propose("OLD1", entered.aet, [(VERIFICATION, [IMPLICIT_LITTLE_ENDIAN])])
+                async with connect(tcp(host, port), proposal, limits=limits) as association:
+                    await asyncio.wait_for(association.closed(), WITHIN)
+                    return association.failure
+            except AssociationFailed as failed:
+                return failed.failure
+            finally:
+                await door.close()
+                threads.close()
+
+        assert isinstance(asyncio.run(talk()), Aborted)
 
 
 def _quietly(work: Callable[[], list[Any]]) -> list[Any]:
