@@ -17,16 +17,18 @@ import pytest
 from pynetdicom import AE, build_context, build_role, evt
 
 from leadglass.access.identity import Credentials, LocalUser
-from leadglass.archive.archive import Archive, Session
+from leadglass.archive.archive import Archive, Found, Session
 from leadglass.assemble.opening import opened
 from leadglass.assemble.serving import limits_of
 from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, propose
+from leadglass.dicom.query import Query
 from leadglass.dicom.sopclasses import VERIFICATION
 from leadglass.home import Home
 from leadglass.net.failures import Aborted, AssociationFailed, Failure
 from leadglass.net.requestor import connect, tcp
 from leadglass.net.workers import Workers
 from leadglass.vocabulary import Door
+from leadglass.wire.dicomweb.app import create_app
 from leadglass.wire.dimse.commitment import Commitments
 from leadglass.wire.dimse.door import DimseDoor
 from leadglass.wire.dimse.outbound import Outbound
@@ -264,6 +266,41 @@ def test_a_held_person_or_token_is_out_of_a_download_within_a_second(archive: Ar
             assert client.get(f"{archive.web}/studies", headers={"Accept": "application/dicom+json"}).status_code == 200
     assert ended["who"] == f"token:{token['id']}@anna"
     assert (ended["who"], {f"held-{'user' if whom == 'person' else 'token'}": 1}) in refusals(archive)
+
+
+class HeldWhileSearching(Archive):
+    """Gives everybody a session in which whoever searches is held before he has the answer."""
+
+    def __init__(self, archive: Archive) -> None:
+        vars(self).update(vars(archive))
+
+    def enter(self, door: Door, credentials: Credentials, address: str) -> Session:
+        entered, operator = super().enter(door, credentials, address), super().enter(Door.CONTROL, LocalUser(os.geteuid()), "")
+
+        class Searching(Session):
+            def find(self, query: Query) -> Found:
+                found = super().find(query)
+                operator.administration.hold(self.principal.name)
+                return found
+
+        entered.__class__ = Searching
+        return entered
+
+
+def test_what_was_found_before_the_hold_does_not_leave_after_it(archive: ArchiveUnderTest) -> None:
+    bearer = {"Authorization": f"Bearer {archive.token('anna')}"}
+    with opened(Home(archive.home)) as there:
+
+        async def search(entered: Archive) -> int:
+            app = create_app(entered, there.settings.web)
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://here", headers=bearer) as client:
+                try:
+                    return (await client.get("/dicom-web/studies")).status_code
+                finally:
+                    app.close()
+
+        assert asyncio.run(search(there.archive)) == 204
+        assert asyncio.run(search(HeldWhileSearching(there.archive))) == 401
 
 
 def _cancelled(archive: ArchiveUnderTest) -> list[dict[str, Any]]:
