@@ -86,7 +86,8 @@ def test_a_held_peer_is_out_within_a_second_of_a_get_and_comes_back(serving: Arc
     aborted: list[float] = []
 
     def take(event: evt.Event) -> int:
-        received.append(str(event.request.AffectedSOPInstanceUID))
+        request: Any = event.request
+        received.append(str(request.AffectedSOPInstanceUID))
         first.set()
         over.wait(20)
         return 0
