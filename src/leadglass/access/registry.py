@@ -56,6 +56,7 @@ class Stranger(StrEnum):
     UNKNOWN_TOKEN = "unknown-token"  # noqa: S105
     DEAD_TOKEN = "dead-token"  # noqa: S105
     DISABLED_USER = "disabled-user"
+    HELD_USER = "held-user"
     ANOTHER_USER = "another-user"
     TOKEN_WITHOUT_TLS = "token-without-tls"  # noqa: S105
     ANOTHER_LOCAL_USER = "another-local-user"
@@ -188,10 +189,9 @@ class Registry:
         peer = None if self.holds.get(Kind.PEER, ae_title) is not None else self.peers.get(ae_title)
         return destination_of(peer, self._clock(), lambda: () if peer is None else self._others(peer))
 
-    def user(self, name: str) -> Recognised:
+    def user(self, name: str) -> Principal | Stranger:
         """The person with this account, as the policy sees him."""
-        person = self._person(name)
-        return person if isinstance(person, Stranger) else self._unless_held(person, (Kind.USER, name))
+        return self._person(name) if self.holds.get(Kind.USER, name) is None else Stranger.HELD_USER
 
     def _person(self, name: str) -> Principal | Stranger:
         account = self.accounts.get(name)
