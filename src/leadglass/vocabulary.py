@@ -70,3 +70,9 @@ class Refusal(StrEnum):
     """He proposed a service that was not given to him."""
     NOT_UNDERSTOOD = "not-understood"
     """What he asked could not be understood, or is nothing that we do."""
+    HELD_PEER = "held-peer"
+    """An administrator holds this peer: it is nobody to every door."""
+    HELD_USER = "held-user"
+    """An administrator holds this person, with every token of theirs."""
+    HELD_TOKEN = "held-token"  # noqa: S105
+    """An administrator holds this token."""

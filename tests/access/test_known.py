@@ -123,7 +123,7 @@ def test_what_is_no_token_is_not_well_formed(text: str) -> None:
 
 
 def test_a_token_is_bounded(house: House) -> None:
-    house.user("anna", Role.ADMINISTRATOR)
+    house.user("anna", Role.CLINICIAN)
     for may in ((), (Action.ADMINISTER,), (Action.FIND, Action.READ_TRAIL), (Action.ECHO,)):
         with pytest.raises(WrongUsage):
             house.token("anna", *may)

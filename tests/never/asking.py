@@ -303,6 +303,8 @@ def strangers(house: House) -> Iterator[tuple[str, dict[str, str | None]]]:
     yield "nobody", {}
     for name, field_value in {
         "disabled": f"Bearer {house.tokens['disabled']}",
+        "person held": f"Bearer {house.tokens['held with its person']}",
+        "token held": f"Bearer {house.tokens['held itself']}",
         "expired": f"Bearer {house.tokens['expired']}",
         "guessing": f"Bearer {anna[:-1]}{'0' if anna[-1] != '0' else '1'}",
         "cut off": f"Bearer {anna[:-7]}",
@@ -646,6 +648,7 @@ async def _by_dimse(house: House, archive: ArchiveUnderTest, *, briefly: bool) -
     await dimse.talk("no certificate", talk, None, calling="READER")
     await dimse.talk("foreign certificate", talk, house.strangers["FOREIGN"], calling="READER")
     await dimse.talk("revoked", talk, house.peers["REVOKED"], calling="REVOKED")
+    await dimse.talk("held", talk, house.peers["HELD"], calling="HELD")
     await dimse.talk("another's name", talk, house.peers["STORER"], calling="READER")
     await dimse.talk("unknown name", talk, house.peers["READER"], calling="NOBODY")
     await dimse.talk("wrong called name", talk, house.peers["READER"], calling="READER", called="OTHER")

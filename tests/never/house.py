@@ -1,6 +1,7 @@
 """Archives that hold the canary, or are the same without it; and everyone who comes to their doors."""
 
 import io
+import json
 import os
 import sys
 from dataclasses import dataclass, field
@@ -212,6 +213,11 @@ def _known_people(archive: ArchiveUnderTest) -> dict[str, str]:
     tokens["anna, to find only"] = archive.token("anna", may="find")
     tokens["disabled"] = archive.token("dora")
     leadglass("user", "disable", archive.home, "dora")
+    tokens["held with its person"] = archive.token("hugo")
+    leadglass("hold", archive.home, "hugo")
+    tokens["held itself"] = archive.token("anna")
+    *_, last = json.loads(leadglass("token", "list", archive.home, "--json").stdout)
+    leadglass("hold", archive.home, last["id"])
     return tokens
 
 
@@ -219,11 +225,17 @@ def _known_peers(archive: ArchiveUnderTest, folder: Path) -> dict[str, Identity]
     """With certificates that are handed in: their keys are quickly made."""
     authority = make_authority(folder / "theirs", "Their CA")
     peers = {}
-    for aet, may in (("STORER", "store"), ("READER", "find,get"), ("ALL", "store,find,get,move"), ("REVOKED", "store,find,get")):
+    for aet, may in (
+        ("STORER", "store"),
+        ("READER", "find,get"),
+        ("ALL", "store,find,get,move"),
+        *((aet, "store,find,get") for aet in ("REVOKED", "HELD")),
+    ):
         peers[aet] = authority.issue(aet, key=ec.generate_private_key(ec.SECP256R1()))
         of_it = ("--address", "127.0.0.0/8", "--may", may, "--certificate", peers[aet].certificate)
         leadglass("peer", "add", archive.home, aet, *of_it)
     leadglass("peer", "revoke", archive.home, "REVOKED")
+    leadglass("hold", archive.home, "HELD")
     return peers
 
 

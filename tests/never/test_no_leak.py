@@ -44,6 +44,19 @@ def test_every_stranger_gets_the_same_few_bytes(asked: tuple[list[asking.Exchang
     assert len(answers) == 1
 
 
+def test_who_is_held_or_revoked_is_answered_at_the_dimse_door_as_one_that_nobody_knows(
+    asked: tuple[list[asking.Exchange], list[asking.Exchange]],
+) -> None:
+    for exchanges in asked:
+        answers = {
+            who: [each.received for each in exchanges if each.name.startswith(f"dimse {who}")]
+            for who in ("unknown name", "another's name", "revoked", "held")
+        }
+        (unknown,) = answers["unknown name"]
+        assert unknown
+        assert answers == {who: [unknown] for who in answers}
+
+
 @pytest.fixture(scope="module")
 def leaking(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     folder = tmp_path_factory.mktemp("leaking") / "twins"
@@ -83,6 +96,7 @@ ALWAYS = {
     "a value repeated in an error",
     "hidden objects counted as failed",
     "revoked peers still associate",
+    "the held still come in",
     "a temporary file",
     "a study in a file of the trail",
     "a conflict refused",

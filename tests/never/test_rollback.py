@@ -69,6 +69,7 @@ def shut_out(archive: ArchiveUnderTest) -> None:
     """The administrator's work that somebody wants undone."""
     leadglass("peer", "revoke", archive.home, "MOD1")
     leadglass("user", "disable", archive.home, "anna")
+    leadglass("hold", archive.home, "bert")
 
 
 def test_the_trail_alone(archive: ArchiveUnderTest) -> None:
@@ -88,8 +89,10 @@ def test_the_trail_alone_after_kill_9(archive: ArchiveUnderTest) -> None:
     refused(archive, "trail/ is older than what this archive last vouched for")
 
 
-@pytest.mark.parametrize("table", ["peers", "users"])
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, None])
+@pytest.mark.parametrize(
+    ("table", "how"),
+    [*((table, how) for table in ("peers", "users") for how in (signal.SIGTERM, signal.SIGKILL, None)), ("holds", signal.SIGKILL)],
+)
 def test_a_table_alone(archive: ArchiveUnderTest, table: str, how: signal.Signals | None) -> None:
     keep(archive, f"access/{table}.sealed")
     if how is not None:

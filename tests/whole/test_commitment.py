@@ -276,6 +276,31 @@ def test_who_was_revoked_meanwhile_is_told_nothing(archive: ArchiveUnderTest) ->
     assert told.reports == []
 
 
+def test_who_is_held_is_told_nothing_until_it_is_released(archive: ArchiveUnderTest) -> None:
+    port = peers.free_port()
+    me = archive.peer("MODALITY", "store", port=port)
+    told = Told()
+
+    def refusals() -> list[object]:
+        return [entry["detail"].get("reason") for entry in archive.trail("--who", "peer:MODALITY") if entry["kind"] == "denied"]
+
+    with archive.serving():
+        with modality(archive, me, "MODALITY", Told(refusals=99)) as association:
+            assert send(association, sent(CT_FILE)) == 0
+            assert ask(association, asked_for(CT_PAIR)) == 0
+            association.abort()
+        wait_until(lambda: list((archive.home / "commitments").iterdir()))
+        archive.stop(9)
+    leadglass("hold", archive.home, "MODALITY")
+    with listening(told, port, me), archive.serving():
+        wait_until(lambda: "held-peer" in refusals())
+        assert told.callers == []
+        assert list((archive.home / "commitments").iterdir())
+        leadglass("release", archive.home, "MODALITY")
+        wait_until(lambda: told.reports, 30)
+        wait_until(lambda: not list((archive.home / "commitments").iterdir()))
+
+
 def test_orthanc_asks_for_commitment(archive: ArchiveUnderTest, tmp_path: Path) -> None:
     identity = archive.peer("ORTHANC", "store", port=(port := peers.free_port()))
     with archive.serving():

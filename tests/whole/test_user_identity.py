@@ -147,15 +147,18 @@ def test_a_wrong_token_is_rejected_and_a_wrong_peer_learns_nothing_of_it(
     assert rejection(stocked, me, identity(JWT, token)) is None
 
 
-def test_a_revoked_token_and_a_disabled_user_are_cut(archive: ArchiveUnderTest, me: Identity) -> None:
+def test_a_revoked_token_and_a_disabled_or_held_user_are_cut(archive: ArchiveUnderTest, me: Identity) -> None:
     with archive.serving():
-        for end in ("token", "user"):
+        for end in ("hold", "token", "user"):
+            leadglass("release", archive.home, "anna", code=None)
             text = archive.token("anna")
             with associated(archive, me, identity(JWT, text)) as association, associated(archive, me) as alone:
                 assert association.is_established
                 assert alone.is_established
-                if end == "token":
-                    (row,) = json.loads(leadglass("token", "list", archive.home, "--json").stdout)
+                if end == "hold":
+                    leadglass("hold", archive.home, "anna")
+                elif end == "token":
+                    *_, row = json.loads(leadglass("token", "list", archive.home, "--json").stdout)
                     leadglass("token", "revoke", archive.home, row["id"])
                 else:
                     leadglass("user", "disable", archive.home, "anna")

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from leadglass.access.clock import Clock
 from leadglass.access.grant import AdministerGrant
+from leadglass.access.holds import Leaving
 from leadglass.access.sealed import SealedFile
 from leadglass.access.secret import Secret
 from leadglass.access.table import Table
@@ -71,9 +72,10 @@ def _encode(account: Account) -> dict[str, Any]:
 class Accounts:
     """Who has an account; a disabled one keeps its name for ever, so that the trail stays unambiguous."""
 
-    def __init__(self, file: SealedFile, clock: Clock) -> None:
-        self.table = Table(file, _decode, _encode)
+    def __init__(self, file: SealedFile, clock: Clock, lock: threading.RLock, leaving: Leaving) -> None:
+        self.table = Table(file, _decode, _encode, lock)
         self._clock = clock
+        self._leaving = leaving
         # One guess at a time: 64 MiB each, and a stranger must not choose how many.
         self._guessing = threading.Lock()
 
@@ -106,11 +108,12 @@ class Accounts:
         return self.table.put(grant, name, make)
 
     def disable(self, grant: AdministerGrant, name: str) -> Account:
-        """Disable an account and with it every token made for it, from the next request on."""
+        """Disable an account and with it every token made for it, from the next request on; `Refused` for the last administrator's."""
 
         def make(existing: Account | None) -> Account:
             if existing is None:
                 raise NotAllowed(f"there is no account {name}; `leadglass user list HOME` shows who has one")
+            self._leaving(name)
             return replace(existing, disabled=True)
 
         return self.table.put(grant, name, make)

@@ -24,7 +24,9 @@ from leadglass.trail.log import TrailLog
 from leadglass.trail.note import Checkpoint
 
 NAME = "anchor.sealed"
-TABLES = ("users.sealed", "peers.sealed", "tokens.sealed")
+TABLES = ("users.sealed", "peers.sealed", "tokens.sealed", "holds.sealed")
+MISSING = ("",)
+"""What is accepted of a table that the anchor does not name: that there is none, as in archives of before there was this table."""
 ADVICE = "somebody put back an older file: put the newer one back, or restore the whole of HOME from one copy"
 
 
@@ -58,9 +60,10 @@ class Anchor:
         problems = []
         if changes > under_way:
             problems.append(f"access/{NAME} is older than the trail, which tells of {changes} later changes of who is known: {ADVICE}")
-        for name, accepted in self.tables.items():
+        for name in dict.fromkeys((*self.tables, *found)):
+            accepted = self.tables.get(name, MISSING)
             # A change that the trail tells of was made: the table before it is accepted no longer.
-            if found.get(name) not in (accepted[-1:] if changes else accepted):
+            if found.get(name, "") not in (accepted[-1:] if changes else accepted):
                 problems.append(f"access/{name} is not the one that this archive last wrote: {ADVICE}")
         return problems
 
@@ -74,6 +77,10 @@ def read_anchor(folder: Path, key: bytes, archive_id: bytes) -> Anchor:
     if not (folder / NAME).is_file():
         raise Damaged(f"access/{NAME} is missing, and nothing shows that no other file is older than it should be: {ADVICE}")
     return Anchor.of_row(_file(folder, key, archive_id).load()[0])
+
+
+def _named(found: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {name: (digest,) for name, digest in found.items() if digest}
 
 
 def digest_of(path: Path) -> str:
@@ -106,8 +113,8 @@ class Keeper:
         cls, folder: Path, key: bytes, archive_id: bytes, registry: Registry, trail: TrailLog, clock: Clock, settings: Mapping[str, str]
     ) -> Self:
         """The first anchor of a new archive; `settings` are the digests of policy.toml and leadglass.toml."""
-        tables = {name: (digest,) for name, digest in registry.digests().items()}
-        keeper = cls(folder, _file(folder, key, archive_id), trail, clock, Anchor(trail.head(), tables, settings))
+        anchor = Anchor(trail.head(), _named(registry.digests()), settings)
+        keeper = cls(folder, _file(folder, key, archive_id), trail, clock, anchor)
         keeper._write()
         registry.guard(keeper.changing)
         return keeper
@@ -125,7 +132,7 @@ class Keeper:
         if problems := anchor.problems(found, sum(entry.kind is Kind.CHANGED for entry in entries)):
             raise Damaged("; ".join(problems))
         known = {str(entry.detail["file"]): str(entry.detail["now"]) for entry in entries if entry.kind is Kind.CONFIGURED}
-        now = replace(anchor, tables={name: (digest,) for name, digest in found.items()}, settings={**anchor.settings, **known})
+        now = replace(anchor, tables=_named(found), settings={**anchor.settings, **known})
         keeper = cls(folder, _file(folder, key, archive_id), trail, clock, now)
         keeper._written = anchor
         registry.guard(keeper.changing)
@@ -153,7 +160,7 @@ class Keeper:
             # What the trail still owes must not be told after the anchor that is written now.
             self._trail.flush()
             before = self._anchor
-            accepted = before.tables[name]
+            accepted = before.tables.get(name, MISSING)
             self._anchor = replace(before, tables={**before.tables, name: (*accepted, digest)})
             try:
                 self._write()

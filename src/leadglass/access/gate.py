@@ -37,7 +37,7 @@ from leadglass.access.identity import (
     Principal,
 )
 from leadglass.access.policy import Policy, decide
-from leadglass.access.registry import OF_USERS, PLAINTEXT, Registry, Stranger
+from leadglass.access.registry import OF_USERS, PLAINTEXT, Held, Registry, Stranger
 from leadglass.dicom.predicate import NO_STUDY, StudyPredicate
 from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable, UserNotIdentified
 from leadglass.trail import entries
@@ -97,22 +97,38 @@ class Gate:
         self._denials = Denials()
         self._untold: deque[Entry] = deque()
 
-    def identify(self, door: Door, credentials: Credentials) -> Principal:
-        """Who shows these credentials at this door; raises `NotIdentified`, which says nothing more, and counts it.
+    def identify(self, door: Door, credentials: Credentials, address: str = "") -> Principal:
+        """Who shows these credentials at this door, from where; raises `NotIdentified`, which says nothing more, and counts it.
 
-        `UserNotIdentified` where it is the person whom nobody knows, not the peer.
+        `UserNotIdentified` where it is the person whom nobody knows, not the peer. Who is held is nobody, and told by name in the trail.
         """
         self._catch_up()
         fits = isinstance(credentials, TAKES[door])
         found = self._registry.recognise(credentials) if fits else Stranger.WRONG_DOOR
-        if isinstance(found, Stranger):
+        if isinstance(found, Principal):
+            return found
+        if isinstance(found, Held):
+            self.refused(found.principal, door, address, found.reason)
+            is_of_user = found.reason is not Refusal.HELD_PEER
+        else:
             self._denials.count(self._clock(), door, found)
-            raise UserNotIdentified("not identified") if door in _WITH_USERS and found in OF_USERS else NotIdentified("not identified")
-        return found
+            is_of_user = found in OF_USERS
+        raise UserNotIdentified("not identified") if is_of_user and door in _WITH_USERS else NotIdentified("not identified")
 
     def refused(self, principal: Principal, door: Door, address: str, reason: Refusal) -> None:
         """Count that somebody known was refused before he reached an operation; the trail tells it within two minutes."""
         self._denials.count_known(self._clock(), door, principal.id, address, reason)
+
+    def is_held(self, principal: Principal, address: str) -> bool:
+        """Whether he would be known, were he not held: then he may be known again."""
+        return isinstance(self._registry.current(principal, address), Held)
+
+    def refused_if_held(self, principal: Principal, door: Door, address: str) -> bool:
+        """Whether what is about to be done for him must not be, because he is held; then the trail counts it as refused."""
+        current = self._registry.current(principal, address)
+        if isinstance(current, Held):
+            self.refused(principal, door, address, current.reason)
+        return isinstance(current, Held)
 
     def is_current(self, principal: Principal, door: Door, address: str) -> bool:
         """Whether he is still whom he was identified as, for doors that keep connections; admits him to nothing."""
@@ -195,7 +211,7 @@ class Gate:
             action=action,
             studies=tuple(studies)[:MAX_STUDIES],
             outcome=None if visible is not None else Outcome.REFUSED,
-            detail={**detail, "reason": str(current)} if isinstance(current, Stranger) else detail,
+            detail=detail if isinstance(current, Principal) else {**detail, "reason": str(current)},
         )
         sequence = self._trail.append(entry)
         if visible is None or not isinstance(current, Principal):

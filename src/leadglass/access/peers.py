@@ -222,10 +222,6 @@ class Peers:
     def list(self) -> tuple[Peer, ...]:
         return self.table.rows()
 
-    def authorities(self) -> str:
-        """The outside CAs (PEM) that vouch for somebody now: what a handshake may follow a chain to."""
-        return "".join(sorted({voucher.pem for peer in self.list() if not peer.revoked for voucher in peer.vouchers}))
-
     def add(self, grant: AdministerGrant, peer: Peer) -> Peer:
         """A new peer; raises `WrongUsage` when it could never be identified, or when its AE title, key or rule is another's."""
         if not peer.pins and not peer.vouchers and not peer.unsafe_plaintext:

@@ -2,8 +2,9 @@
 
 import hmac
 import os
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 from leadglass.access.accounts import Accounts
 from leadglass.access.clock import Clock
 from leadglass.access.destinations import Destination, destination_of
+from leadglass.access.holds import Holds
 from leadglass.access.identity import (
     BearerToken,
     Credentials,
@@ -28,11 +30,12 @@ from leadglass.access.sealed import Changing, SealedFile
 from leadglass.access.tokens import Token, Tokens
 from leadglass.access.vouchers import Shown, utc
 from leadglass.durable import make_folder
-from leadglass.errors import NotIdentified, WrongUsage
-from leadglass.vocabulary import Action
+from leadglass.errors import NotIdentified, Refused, WrongUsage
+from leadglass.vocabulary import Action, Refusal, Role
 
 LOCAL_RIGHTS = frozenset(Action)
 PLAINTEXT = "plaintext"
+TABLES = ("users", "peers", "tokens", "holds")
 
 Listener = Callable[[], None]
 
@@ -53,6 +56,7 @@ class Stranger(StrEnum):
     UNKNOWN_TOKEN = "unknown-token"  # noqa: S105
     DEAD_TOKEN = "dead-token"  # noqa: S105
     DISABLED_USER = "disabled-user"
+    HELD_USER = "held-user"
     ANOTHER_USER = "another-user"
     TOKEN_WITHOUT_TLS = "token-without-tls"  # noqa: S105
     ANOTHER_LOCAL_USER = "another-local-user"
@@ -65,22 +69,37 @@ OF_USERS = frozenset(
 """Those that speak of a person, where a peer brings one."""
 
 
-Recognised = Principal | Stranger
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody who has proved who he is, and is held: a stranger to himself, `principal` to the trail."""
+
+    principal: Principal
+    reason: Refusal
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+Recognised = Principal | Stranger | Held
+"""Only a `Principal` goes in."""
 
 
 class Registry:
-    """Accounts, peers and tokens, sealed under HOME/access; thread-safe."""
+    """Accounts, peers, tokens and who of them is held, sealed under HOME/access; thread-safe."""
 
     def __init__(self, folder: Path, key: bytes, archive_id: bytes, clock: Clock, owner_uid: int) -> None:
         self._clock = clock
         self._owner_uid = owner_uid
         self._listeners: list[Listener] = []
-        users, peers, tokens = (_file(folder, key, archive_id, what) for what in ("users", "peers", "tokens"))
-        self._files = (users, peers, tokens)
-        self.accounts = Accounts(users, clock)
+        self._files = tuple(_file(folder, key, archive_id, what) for what in TABLES)
+        users, peers, tokens, holds = self._files
+        # One for both: whoever goes last as an administrator is judged by both tables.
+        leaving = threading.RLock()
+        self.accounts = Accounts(users, clock, leaving, self._require_another_administrator)
         self.peers = Peers(peers, clock)
         self.tokens = Tokens(tokens, clock, self._has_account)
-        for table in (self.accounts.table, self.peers.table, self.tokens.table):
+        self.holds = Holds(holds, clock, leaving, self._require_another_administrator)
+        for table in (self.accounts.table, self.peers.table, self.tokens.table, self.holds.table):
             table.changed = self._tell
 
     @classmethod
@@ -89,7 +108,7 @@ class Registry:
         if folder.exists():
             raise WrongUsage(f"{folder} exists already; who is known is never started over")
         make_folder(folder)
-        for what in ("users", "peers", "tokens"):
+        for what in TABLES:
             _file(folder, key, archive_id, what).save([])
         return cls.open(folder, key, archive_id, clock, owner_uid=owner_uid)
 
@@ -101,6 +120,17 @@ class Registry:
     def _has_account(self, name: str) -> bool:
         account = self.accounts.get(name)
         return account is not None and not account.disabled
+
+    def _require_another_administrator(self, name: str) -> None:
+        """Raise `Refused` where without this person nobody would be left who may let others in."""
+        active = {each.name for each in self.accounts.list() if Role.ADMINISTRATOR in each.roles and not each.disabled}
+        if {each for each in active if self.holds.get(Kind.USER, each) is None} == {name}:
+            raise Refused(f"{name} is the last administrator; add another first: `leadglass user add HOME NAME --role administrator`")
+
+    def authorities(self) -> str:
+        """The outside CAs (PEM) that vouch for somebody now: what a handshake may follow a chain to."""
+        vouched = (peer for peer in self.peers.list() if not peer.revoked and self.holds.get(Kind.PEER, peer.ae_title) is None)
+        return "".join(sorted({voucher.pem for peer in vouched for voucher in peer.vouchers}))
 
     def digests(self) -> dict[str, str]:
         """SHA-256 in hex of each table as it was read, by the name of its file."""
@@ -155,21 +185,31 @@ class Registry:
                 return self.user(principal.name)
 
     def destination(self, ae_title: str) -> Destination | None:
-        """The peer of this AE title as one to whom objects can be sent; None if there is none such."""
-        peer = self.peers.get(ae_title)
+        """The peer of this AE title as one to whom objects can be sent; None if there is none such, and while it is held."""
+        peer = None if self.holds.get(Kind.PEER, ae_title) is not None else self.peers.get(ae_title)
         return destination_of(peer, self._clock(), lambda: () if peer is None else self._others(peer))
 
-    def user(self, name: str) -> Recognised:
+    def user(self, name: str) -> Principal | Stranger:
         """The person with this account, as the policy sees him."""
+        return self._person(name) if self.holds.get(Kind.USER, name) is None else Stranger.HELD_USER
+
+    def _person(self, name: str) -> Principal | Stranger:
         account = self.accounts.get(name)
         if account is None or account.disabled:
             return Stranger.DISABLED_USER
         return Principal(f"user:{name}", Kind.USER, name, account.roles, frozenset(Action))
 
+    def _unless_held(self, principal: Principal, *names: tuple[Kind, str]) -> Recognised:
+        """The principal, unless one of these names of his is held: asked last, so that only who proved who he is stands in the trail."""
+        for kind, name in names:
+            if self.holds.get(kind, name) is not None:
+                return Held(principal, Refusal(f"held-{kind}"))
+        return principal
+
     def ways_in(self, name: str) -> list[tuple[str, Principal]]:
-        """Who that name is to the policy, and by which way in; nothing for nobody, for a disabled user and a revoked peer."""
+        """Who that name is to the policy, and by which way in, held or not; nothing for nobody, a disabled user and a revoked peer."""
         ways: list[tuple[str, Principal]] = []
-        user, peer = self.user(name), self.peers.get(name)
+        user, peer = self._person(name), self.peers.get(name)
         if isinstance(user, Principal):
             ways.append(("a token", user))
         if peer is None or peer.revoked:
@@ -190,7 +230,7 @@ class Registry:
         """The peer, or the person at it; who the peer is comes first, so that no stranger learns of tokens."""
         if user is None:
             return self._alone(peer)
-        if isinstance(peer, Stranger):
+        if not isinstance(peer, Principal):
             return peer
         token = self.tokens.find(user.token.text)
         if token is None:
@@ -201,7 +241,7 @@ class Registry:
 
     def _alone(self, known: Recognised) -> Recognised:
         """A peer without a person, who may be needed."""
-        if isinstance(known, Stranger):
+        if not isinstance(known, Principal):
             return known
         peer = self.peers.get(known.name)
         return replace(known, may=known.may & ALONE if peer is None else peer.alone(known.may))
@@ -265,7 +305,8 @@ class Registry:
                 return Stranger.EXPIRED_CERTIFICATE
         if not peer.calls_from(address):
             return Stranger.ANOTHER_ADDRESS
-        return Principal(f"peer:{peer.ae_title}", Kind.PEER, peer.ae_title, may=rights, credential=credential, ends=ends)
+        known = Principal(f"peer:{peer.ae_title}", Kind.PEER, peer.ae_title, may=rights, credential=credential, ends=ends)
+        return self._unless_held(known, (Kind.PEER, peer.ae_title))
 
     def _bearer(self, token: Token) -> Recognised:
         account = self.accounts.get(token.user)
@@ -273,7 +314,8 @@ class Registry:
             return Stranger.DEAD_TOKEN
         if account is None or account.disabled:
             return Stranger.DISABLED_USER
-        return Principal(f"token:{token.id}@{account.name}", Kind.TOKEN, account.name, account.roles, token.may, token.id)
+        known = Principal(f"token:{token.id}@{account.name}", Kind.TOKEN, account.name, account.roles, token.may, token.id)
+        return self._unless_held(known, (Kind.TOKEN, token.id), (Kind.USER, account.name))
 
     def _local(self, uid: int) -> Recognised:
         if uid not in (0, self._owner_uid):
@@ -282,10 +324,10 @@ class Registry:
 
 
 def _at(peer: Recognised, user: Recognised) -> Recognised:
-    if isinstance(peer, Stranger):
-        return peer
-    return user if isinstance(user, Stranger) else user.at(peer)
+    if not isinstance(peer, Principal) or isinstance(user, Stranger):
+        return user if isinstance(peer, Principal) else peer
+    return Held(user.principal.at(peer), user.reason) if isinstance(user, Held) else user.at(peer)
 
 
 def _file(folder: Path, key: bytes, archive_id: bytes, what: str) -> SealedFile:
-    return SealedFile(folder / f"{what}.sealed", key, archive_id, what)
+    return SealedFile(folder / f"{what}.sealed", key, archive_id, what, may_be_missing=what == "holds")

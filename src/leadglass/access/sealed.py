@@ -27,14 +27,16 @@ def _unguarded(_name: str, _digest: str) -> AbstractContextManager[None]:
 class SealedFile:
     """Rows of plain JSON values under a key; the seal binds them to the archive and to what they are."""
 
-    def __init__(self, path: Path, key: bytes, archive_id: bytes, what: str) -> None:
+    def __init__(self, path: Path, key: bytes, archive_id: bytes, what: str, *, may_be_missing: bool = False) -> None:
+        """`may_be_missing` is for a table that older archives do not have: it is empty then, and the anchor knows whether it was there."""
         self._path = path
+        self._may_be_missing = may_be_missing
         self._key = key
         self._what = what
         self._context = b"leadglass access v1\0" + archive_id + b"\0" + what.encode()
         self.changing: Changing = _unguarded
         self.digest = ""
-        """SHA-256 in hex of the file as it was last read."""
+        """SHA-256 in hex of the file as it was last read; empty when there was none."""
 
     @property
     def name(self) -> str:
@@ -46,6 +48,9 @@ class SealedFile:
             with self._path.open("rb") as file:
                 sealed = file.read(MAX_SEALED_BYTES + 1)
         except FileNotFoundError:
+            if self._may_be_missing:
+                self.digest = ""
+                return []
             raise Damaged(f"access/{self._path.name} is missing: who is known is lost with it; restore HOME/access from a copy") from None
         try:
             table = json.loads(unseal(self._key, self._context, sealed[:MAX_SEALED_BYTES]))

@@ -17,12 +17,14 @@ from leadglass.access.anchor import Keeper, digest_of
 from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.grant import AdministerGrant, TrailGrant
-from leadglass.access.identity import Principal
+from leadglass.access.identity import Kind, Principal
 from leadglass.access.peers import Peer
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
 from leadglass.access.vouchers import Voucher
+from leadglass.archive import holding
 from leadglass.archive.commitment import Promises, Receipts
+from leadglass.archive.holding import hold_row, standing
 from leadglass.archive.proofs import NewPeer, NewProof, certify, peer_row
 from leadglass.archive.rows import NANOSECONDS, Row, entry_row, is_wanted, time_text
 from leadglass.errors import BadInput, WrongUsage
@@ -126,7 +128,8 @@ class Administration:
     def peers(self) -> list[Row]:
         """Every peer, without its keys."""
         with self._admit(verb="peer-list") as grant:
-            rows = [peer_row(peer) for peer in self._hold.registry.peers.list()]
+            holds = self._hold.registry.holds
+            rows = [peer_row(peer, holds.get(Kind.PEER, peer.ae_title)) for peer in self._hold.registry.peers.list()]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows
 
@@ -149,9 +152,16 @@ class Administration:
     def users(self) -> list[Row]:
         """Every person, without passwords."""
         with self._admit(verb="user-list") as grant:
+            registry = self._hold.registry
+            people = [(each, registry.holds.get(Kind.USER, each.name)) for each in registry.accounts.list()]
             rows: list[Row] = [
-                {"name": each.name, "role": sorted(each.roles), "state": "disabled" if each.disabled else "active"}
-                for each in self._hold.registry.accounts.list()
+                {
+                    "name": each.name,
+                    "role": sorted(each.roles),
+                    "state": standing("disabled" if each.disabled else "active", hold),
+                    **hold_row(hold),
+                }
+                for each, hold in people
             ]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows
@@ -178,16 +188,18 @@ class Administration:
     def tokens(self) -> list[Row]:
         """Every token by its id, without its secret."""
         with self._admit(verb="token-list") as grant:
-            now = time.time_ns()
+            now, registry = time.time_ns(), self._hold.registry
+            tokens = [(each, registry.holds.get(Kind.TOKEN, each.id)) for each in registry.tokens.list()]
             rows: list[Row] = [
                 {
                     "id": token.id,
                     "user": token.user,
                     "may": sorted(token.may),
                     "expires": time_text(token.expires),
-                    "state": "revoked" if token.revoked else "ended" if token.expires <= now else "active",
+                    "state": standing("revoked" if token.revoked else "ended" if token.expires <= now else "active", hold),
+                    **hold_row(hold),
                 }
-                for token in self._hold.registry.tokens.list()
+                for token, hold in tokens
             ]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows
@@ -199,6 +211,22 @@ class Administration:
                 raise WrongUsage(f"there is no token {token_id}; `leadglass token list` shows their ids")
             self._hold.registry.tokens.revoke(grant, token_id)
             grant.settle(Outcome.DONE, count=1)
+
+    # Holds
+
+    def hold(self, name: str) -> Row:
+        """Shut a peer, a person or a token out until it is released, live work included; gives who, since when and by whom."""
+        with self._admit(verb="hold", name=name) as grant:
+            held = holding.hold(self._hold.registry, grant, name)
+            grant.settle(Outcome.DONE, count=1, detail={"held": held.who})
+            return {"who": held.who, **hold_row(held)}
+
+    def release(self, name: str) -> Row:
+        """End a hold; gives whose, since when it was and by whom."""
+        with self._admit(verb="release", name=name) as grant:
+            held = holding.release(self._hold.registry, grant, name)
+            grant.settle(Outcome.DONE, count=1, detail={"released": held.who})
+            return {"who": held.who, **hold_row(held)}
 
     # Policy
 
@@ -217,15 +245,19 @@ class Administration:
             grant.settle(Outcome.DONE)
 
     def explain(self, who: str) -> list[Row]:
-        """What a user or a peer may do by each way in, and which rule gives it; of a person at a peer what both may, so this at most."""
+        """What a user or a peer may do by each way in, and which rule gives it; who is held may nothing.
+
+        Of a person at a peer it is what both may, so this at most.
+        """
         with self._admit(verb="policy-explain") as grant:
             registry = self._hold.registry
             if registry.accounts.get(who) is None and registry.peers.get(who) is None:
                 raise WrongUsage(f"there is neither a user nor a peer {who}; `leadglass user list` and `peer list` show them")
+            ways = [(way, each, registry.holds.get(each.kind, each.name)) for way, each in registry.ways_in(who)]
             rows: list[Row] = [
-                {"who": each.id, "by": way, **asdict(said)}
-                for way, each in registry.ways_in(who)
-                for said in policies.explain(self._hold.gate.policy, each)
+                {"who": each.id, "by": way, **asdict(said), **hold_row(hold)}
+                for way, each, hold in ways
+                for said in policies.explain(self._hold.gate.policy if hold is None else policies.Policy(), each)
             ]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows

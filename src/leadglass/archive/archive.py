@@ -82,7 +82,7 @@ class Session:
         self._gate.refused(self.caller.principal, self.caller.door, self.caller.address, reason)
 
     def is_current(self) -> bool:
-        """Whether the caller is still who it was when it entered: not revoked, disabled, expired or elsewhere."""
+        """Whether the caller is still who it was when it entered: not revoked, disabled, held, expired or elsewhere."""
         return self._gate.is_current(self.caller.principal, self.caller.door, self.caller.address)
 
     def echo(self) -> None:
@@ -129,7 +129,7 @@ class Session:
 
     def acting_for(self, token: str) -> "Session":
         """A session for whoever made the token, of a caller who holds it at the same door; raises `NotIdentified`."""
-        principal = self._gate.identify(self.caller.door, BearerToken(token))
+        principal = self._gate.identify(self.caller.door, BearerToken(token), self.caller.address)
         return Session(self._parts, Caller(principal, self.caller.door, self.caller.address), self._limits)
 
     @property
@@ -148,7 +148,7 @@ class Archive:
 
     def enter(self, door: Door, credentials: Credentials, address: str) -> Session:
         """A session for whoever the credentials prove; raises `NotIdentified`, which says nothing more."""
-        principal = self._parts.gate.identify(door, credentials)
+        principal = self._parts.gate.identify(door, credentials, address)
         return Session(self._parts, Caller(principal, door, address), self._limits)
 
     def counts(self) -> Counts:
@@ -162,6 +162,16 @@ class Archive:
     def destination(self, ae_title: str) -> Destination | None:
         """The peer of this AE title as one to whom something can be sent, at the address that was configured for it."""
         return self._parts.registry.destination(ae_title)
+
+    def destination_of(self, promise: Promise) -> Destination | None:
+        """Where a storage commitment is reported on an association of ours; None if nowhere, and while who asked for it is held."""
+        if self._parts.gate.refused_if_held(promise.principal, promise.door, promise.address):
+            return None
+        return self.destination(promise.peer)
+
+    def is_held(self, promise: Promise) -> bool:
+        """Whether who asked for a storage commitment is held: it waits until that ends."""
+        return self._parts.gate.is_held(promise.principal, promise.address)
 
     def promises(self) -> tuple[Promise, ...]:
         """The storage commitments that are not reported yet, also from before the last start."""

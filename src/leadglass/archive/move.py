@@ -5,15 +5,15 @@ Who moves which studies to whom is durable in the trail before a byte leaves.
 
 from leadglass.access.destinations import Destination
 from leadglass.access.gate import Gate
-from leadglass.access.grant import MoveGrant
-from leadglass.access.identity import Principal
+from leadglass.access.grant import NOTHING, MoveGrant
+from leadglass.access.identity import Kind, Principal
 from leadglass.access.registry import Registry
 from leadglass.archive.fetch import Fetched
 from leadglass.dicom.query import Selection
 from leadglass.errors import UnknownDestination
 from leadglass.pixels.pool import Decoders
 from leadglass.vault.vault import Vault
-from leadglass.vocabulary import Door, Outcome
+from leadglass.vocabulary import Door, Outcome, Refusal
 
 UNKNOWN = "unknown"
 """What the trail calls a destination that is none: what a peer makes up has no place there."""
@@ -30,7 +30,7 @@ class Moved(Fetched):
         self._registry = registry
 
     def current_destination(self) -> Destination | None:
-        """The destination as it is known now; None once it is revoked, or is to be reached elsewhere."""
+        """The destination as it is known now; None once it is revoked or held, or is to be reached elsewhere."""
         now = self._registry.destination(self.destination.ae_title)
         return now if now is not None and (now.host, now.port) == (self.destination.host, self.destination.port) else None
 
@@ -43,14 +43,16 @@ def begin_move(
     Nothing that is stored is looked up for who may not move, nor for a destination that is none.
     """
     known = gate.registry.destination(ae_title)
-    grant = gate.admit_move(*who, detail={"destination": UNKNOWN if known is None else known.ae_title})
+    is_held = gate.registry.holds.get(Kind.PEER, ae_title) is not None
+    grant = gate.admit_move(*who, detail={"destination": ae_title if known is not None or is_held else UNKNOWN})
     try:
         if known is None:
+            grant.settle(Outcome.REFUSED, detail={"reason": Refusal.HELD_PEER} if is_held else NOTHING)
             raise UnknownDestination("no peer that objects can be sent to has this AE title; `leadglass peer add --host --port` makes one")
         moved = Moved(grant, vault, selection, decoders, known, gate.registry)
         grant.announce(sorted({row.study for row in moved.rows}))
-    except BaseException as error:
+    except BaseException:
         if not grant.settled:
-            grant.settle(Outcome.REFUSED if isinstance(error, UnknownDestination) else Outcome.FAILED)
+            grant.settle(Outcome.FAILED)
         raise
     return moved

@@ -8,8 +8,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from leadglass.access.authority import Authority
 from leadglass.access.grant import AdministerGrant
+from leadglass.access.holds import Hold
 from leadglass.access.peers import Peer, Pin
 from leadglass.access.vouchers import Voucher, utc
+from leadglass.archive.holding import hold_row, standing
 from leadglass.archive.rows import Row, time_text
 from leadglass.errors import WrongUsage
 from leadglass.vocabulary import Action
@@ -76,7 +78,7 @@ def certify(grant: AdministerGrant, authority: Authority, ae_title: str, new: Ne
     return row, Pin.of(issued.certificate_der)
 
 
-def peer_row(peer: Peer) -> Row:
+def peer_row(peer: Peer, hold: Hold | None) -> Row:
     """A peer as it is listed."""
     keys = [f"key {pin.sha256[:16]}" for pin in peer.pins]
     rules = [f"{voucher.subject} by {voucher.authority_name}" for voucher in peer.vouchers]
@@ -88,5 +90,6 @@ def peer_row(peer: Peer) -> Row:
         "proof": keys + rules,
         "needs_user": peer.needs_user,
         "expires": time_text(peer.ends) if peer.ends else None,
-        "state": "revoked" if peer.revoked else "unsafe plaintext" if peer.unsafe_plaintext else "active",
+        "state": standing("revoked" if peer.revoked else "unsafe plaintext" if peer.unsafe_plaintext else "active", hold),
+        **hold_row(hold),
     }

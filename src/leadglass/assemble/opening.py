@@ -55,7 +55,7 @@ class Opened:
 
     def trusted_clients(self) -> str:
         """What a handshake accepts a chain to (PEM): our CA, certificates that were handed in, and the outside CAs of peers of now."""
-        return self.authority.trust_file.read_text() + self.registry.peers.authorities()
+        return self.authority.trust_file.read_text() + self.registry.authorities()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from leadglass import durable
 from leadglass.assemble.operator import operator
-from leadglass.cli.output import console, print_rows, read_text, remark, say
+from leadglass.cli.output import Row, console, print_rows, read_text, remark, say
 from leadglass.errors import WrongUsage
 from leadglass.home import Home
 from leadglass.vocabulary import Action, Role
@@ -29,6 +30,12 @@ SubjectOption = Annotated[
         metavar="RULE", help="Which certificate of that CA, exactly: as in CN=ct1.hospital.example,O=Hospital or DNS=ct1.hospital.example."
     ),
 ]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="An AE title, a user's name or a token's id; where one name is two: peer:NAME, user:NAME, token:ID."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 peer = typer.Typer(help="Application entities that may connect by DIMSE.", no_args_is_help=True)
@@ -43,6 +50,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(user, name="user")
     app.add_typer(token, name="token")
     app.add_typer(policy, name="policy")
+    app.command()(hold)
+    app.command()(release)
 
 
 def parse_actions(text: str, allowed: set[Action]) -> list[Action]:
@@ -162,7 +171,7 @@ def peer_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the peers, what they may and when their certificates end."""
     with operator(Home(home)) as owner:
         print_rows(
-            owner.rows("peer-list"),
+            _shown(owner.rows("peer-list"), as_json=as_json),
             ["ae_title", "may", "addresses", "destination", "proof", "expires", "state"],
             as_json=as_json,
             empty="no peers: `leadglass peer add` makes one",
@@ -230,7 +239,8 @@ def user_add(
 def user_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the people."""
     with operator(Home(home)) as owner:
-        print_rows(owner.rows("user-list"), ["name", "role", "state"], as_json=as_json, empty="no users: `leadglass user add` makes one")
+        rows = _shown(owner.rows("user-list"), as_json=as_json)
+        print_rows(rows, ["name", "role", "state"], as_json=as_json, empty="no users: `leadglass user add` makes one")
 
 
 @user.command("disable")
@@ -259,7 +269,8 @@ def token_create(
 def token_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the tokens by their ids, never their secrets."""
     with operator(Home(home)) as owner:
-        print_rows(owner.rows("token-list"), ["id", "user", "may", "expires", "state"], as_json=as_json, empty="no tokens")
+        rows = _shown(owner.rows("token-list"), as_json=as_json)
+        print_rows(rows, ["id", "user", "may", "expires", "state"], as_json=as_json, empty="no tokens")
 
 
 @token.command("revoke")
@@ -270,6 +281,27 @@ def token_revoke(
     with operator(Home(home)) as owner:
         owner.one("token-revoke", token=token_id)
     say(f"token {token_id} revoked")
+
+
+def _shown(rows: Iterable[Row], *, as_json: bool) -> Iterator[Row]:
+    """Rows of a list; for people the state of whoever is held says since when."""
+    for row in rows:
+        told = "held" if row["state"] == "held" else f"{row['state']}, held"
+        yield row if as_json or not row["held_since"] else {**row, "state": f"{told} since {row['held_since']}"}
+
+
+def hold(home: HomeArgument, name: NameArgument) -> None:
+    """Shut a peer, a person or a token out, now, until `release`: live associations and transfers are cut."""
+    with operator(Home(home)) as owner:
+        held = owner.one("hold", name=name)
+    say(f"{held['who']} is held since {held['held_since']} by {held['held_by']}; `leadglass release HOME {held['who']}` ends it")
+
+
+def release(home: HomeArgument, name: NameArgument) -> None:
+    """End a hold: whoever was held is again what he was."""
+    with operator(Home(home)) as owner:
+        held = owner.one("release", name=name)
+    say(f"{held['who']} is released; it was held since {held['held_since']} by {held['held_by']}")
 
 
 @policy.command("check")
@@ -296,6 +328,9 @@ def policy_explain(
 ) -> None:
     """Say what somebody may do, over which studies, and which rule gives it."""
     with operator(Home(home)) as owner:
-        rows = owner.rows("policy-explain", who=who)
-        columns = ["who", "by", "action", "allowed", "studies", "rules"]
-        print_rows(rows, columns, as_json=as_json, empty=f"{who} is disabled or revoked, and may do nothing")
+        rows = list(owner.rows("policy-explain", who=who))
+    columns = ["who", "by", "action", "allowed", "studies", "rules"]
+    print_rows(rows, columns, as_json=as_json, empty=f"{who} is disabled or revoked, and may do nothing")
+    if not as_json:
+        for held, since in dict.fromkeys((row["who"], row["held_since"]) for row in rows if row["held_since"]):
+            say(f"{held} is held since {since} and may do nothing, whatever the rules give; `leadglass release HOME {held}` ends it")

@@ -60,6 +60,14 @@ def _token_revoke(session: Session, *, token: str) -> Rows:
     return ()
 
 
+def _hold(session: Session, *, name: str) -> Rows:
+    yield session.administration.hold(name)
+
+
+def _release(session: Session, *, name: str) -> Rows:
+    yield session.administration.release(name)
+
+
 def _policy_check(session: Session) -> Rows:
     session.administration.check_policy()
     return ()
@@ -140,6 +148,8 @@ VERBS: dict[str, Verb] = {
         _token_create,
         _token_list,
         _token_revoke,
+        _hold,
+        _release,
         _policy_check,
         _policy_apply,
         _policy_explain,

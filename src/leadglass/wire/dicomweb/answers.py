@@ -57,7 +57,7 @@ class Streamed(Response):
         gone.add_done_callback(lambda _: self._stop.set())
         error: BaseException | None = None
         try:
-            await while_current(self._session, self._workers, self._send(send, gone), self._stop.set)
+            await while_current(self._session, self._send(send, gone), self._stop.set)
         except GivenUp:
             # The client has left, and there is nobody to tell.
             pass

@@ -18,7 +18,7 @@ from leadglass.dicom.jsonmodel import record_to_json
 from leadglass.dicom.levels import ORDER
 from leadglass.dicom.matching import Items, Match, Universal, parse_match
 from leadglass.dicom.query import Query
-from leadglass.errors import BadQuery
+from leadglass.errors import BadQuery, NotIdentified
 from leadglass.vocabulary import Level
 from leadglass.wire.dicomweb.accept import DICOM_JSON, require_json
 from leadglass.wire.dicomweb.call import Call
@@ -100,6 +100,9 @@ async def _search(call: Call, level: Level) -> Response:
     given = {each: str(uid) for each in _SEARCHED if (uid := call.uid(_PATH[each])) is not None}
     asked = parse(call.request.url.query, level, given, call.settings.default_limit, call.settings.largest_limit)
     records, cut = await call.workers.run(lambda: _page(call, asked.query))
+    if not call.session.is_current():
+        # Found for somebody who was shut out meanwhile: a long search is work under way as well.
+        raise NotIdentified("no longer identified")
     warnings = list(asked.warnings)
     if cut:
         warnings.append("There are additional results that can be requested; repeat the query with a larger offset.")

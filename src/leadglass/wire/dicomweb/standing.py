@@ -6,28 +6,29 @@ from typing import Any, Final, TypeVar
 
 from leadglass.archive.archive import Session
 from leadglass.errors import NotIdentified
-from leadglass.net.workers import Workers
 
 T = TypeVar("T")
 
-RECHECK_SECONDS: Final = 1.0
+RECHECK_SECONDS: Final = 0.5
+"""Half of the second within which whoever is held is out."""
 
 
 def _nothing() -> None:
     """There are no threads to be stopped."""
 
 
-async def while_current(session: Session, workers: Workers, work: Coroutine[Any, Any, T], stop: Callable[[], None] = _nothing) -> T:
-    """The result of `work`; asked once a second, also while it waits for the client.
+async def while_current(session: Session, work: Coroutine[Any, Any, T], stop: Callable[[], None] = _nothing) -> T:
+    """The result of `work`; the caller is looked at again and again, also while it waits for the client.
 
     `stop` is called before `work` is cancelled, for threads that it waits for.
 
-    Raises `NotIdentified`, with `work` cancelled and ended, when the caller was revoked or disabled or his token expired meanwhile.
+    Raises `NotIdentified`, with `work` cancelled and ended, when the caller was revoked, disabled or held or his token expired meanwhile.
     """
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait([task], timeout=RECHECK_SECONDS))[0]:
-            if not await workers.run(session.is_current):
+            # Not in a thread, where it might wait for other work: it reads memory alone, without a lock.
+            if not session.is_current():
                 raise NotIdentified("no longer identified")
         return task.result()
     finally:

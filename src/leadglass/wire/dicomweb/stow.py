@@ -34,7 +34,7 @@ STALL_SECONDS: Final = 60.0
 async def store(call: Call) -> Response:
     """POST /studies and /studies/{study}."""
     await call.workers.run(call.session.require_store)
-    return await while_current(call.session, call.workers, _store(call))
+    return await while_current(call.session, _store(call))
 
 
 async def _store(call: Call) -> Response:

@@ -2,14 +2,16 @@
 
 What was asked is durable before it is acknowledged. It is reported on the association on which it was asked while that idles; else, and
 after a restart, on a new one to the peer's configured address, again and again at growing intervals until `GIVE_UP_SECONDS` have passed.
+While who asked is held, nothing is checked or told; the attempts go on.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Final
 
 from leadglass import logs
@@ -105,7 +107,7 @@ class Commitments:
     async def _see_to_it(self, promise: Promise, checking: "asyncio.Future[CommitmentReport] | None") -> None:
         """Check, report on associations of our own until one takes it, and forget the promise."""
         try:
-            report = await (checking or self._checked(promise))
+            report = await self._report_for(promise, checking)
             await self._report_elsewhere(promise, report)
         except Refused:
             # Who asked is no longer known, or may not store any more: the trail says so, and nobody is told anything.
@@ -117,18 +119,36 @@ class Commitments:
         with suppress(OSError):
             await self._workers.run(partial(self._archive.end_promise, promise))
 
+    async def _report_for(self, promise: Promise, checking: "asyncio.Future[CommitmentReport] | None") -> CommitmentReport:
+        """The report, once who asked for it is not held any more; `Refused` when he may not ask, or is held for too long."""
+        for pause in self._until_given_up(promise):
+            try:
+                return await (checking or self._checked(promise))
+            except Refused:
+                if not self._archive.is_held(promise):
+                    raise
+            checking = None
+            await asyncio.sleep(pause)
+        raise Refused("a storage commitment was not checked in time: who asked for it is held")
+
     async def _report_elsewhere(self, promise: Promise, report: CommitmentReport) -> None:
-        attempt = 0
-        while not await self._called(promise, report):
-            if time.time_ns() - promise.asked_ns > GIVE_UP_SECONDS * _NANOSECONDS:
-                logs.event(logging.WARNING, "a storage commitment could not be reported", who=logs.PublicName(promise.peer))
+        for pause in self._until_given_up(promise):
+            if await self._called(promise, report):
                 return
-            await asyncio.sleep(self._pauses[min(attempt, len(self._pauses) - 1)])
-            attempt += 1
+            await asyncio.sleep(pause)
+        logs.event(logging.WARNING, "a storage commitment could not be reported", who=logs.PublicName(promise.peer))
+
+    def _until_given_up(self, promise: Promise) -> Iterator[float]:
+        """The seconds to wait after each attempt, the first of which is always made."""
+        yield self._pauses[0]
+        for attempt in count(1):
+            if time.time_ns() - promise.asked_ns > GIVE_UP_SECONDS * _NANOSECONDS:
+                return
+            yield self._pauses[min(attempt, len(self._pauses) - 1)]
 
     async def _called(self, promise: Promise, report: CommitmentReport) -> bool:
         """Report on an association of our own; gives whether the peer took it."""
-        destination = self._archive.destination(promise.peer)
+        destination = self._archive.destination_of(promise)
         if destination is None:
             return False
         request = propose(

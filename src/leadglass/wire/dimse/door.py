@@ -124,6 +124,7 @@ class DimseDoor:
         self._storage = storage
         self._door = Door.DIMSE_PLAINTEXT if tls is None else Door.DIMSE
         self._sessions: dict[ServerAssociation, Session] = {}
+        self._cuts = 0
         self._acceptor: Acceptor | None = None
 
     async def open(self, host: str, port: int) -> tuple[str, int]:
@@ -147,6 +148,7 @@ class DimseDoor:
         """Abort every association whose peer is no longer who it was."""
         if self._acceptor is None:
             return
+        self._cuts += 1
         for association in list(self._acceptor.associations):
             session = self._sessions.get(association)
             if session is not None and not await self._still_current(session):
@@ -162,6 +164,7 @@ class DimseDoor:
 
     async def _decide(self, request: AssociateRequest, peer: PeerInfo) -> Accept | Reject:
         credentials: Credentials
+        cuts = self._cuts
         user = _user_token(request.user.identity)
         if self._door is Door.DIMSE_PLAINTEXT:
             credentials = PlaintextPeer(request.calling, peer.address, user)
@@ -183,10 +186,14 @@ class DimseDoor:
         if _was_denied(request, negotiated, self._storage):
             session.refused(Refusal.SERVICE)
         # That there is a response is the response: what it holds is for tickets and assertions (PS3.7 Table D.3-15).
-        return Accept(negotiated, partial(self._serve, session), b"" if asked else None)
+        return Accept(negotiated, partial(self._serve, session, cuts), b"" if asked else None)
 
-    async def _serve(self, session: Session, association: ServerAssociation) -> None:
+    async def _serve(self, session: Session, cuts: int, association: ServerAssociation) -> None:
+        """Answer what comes; `cuts` is how often associations had been cut when the session's peer was identified."""
         self._sessions[association] = session
+        if cuts != self._cuts and not await self._still_current(session):
+            # He was shut out while he was let in: whoever cut the others did not see this one yet.
+            association.abort()
         try:
             async for message in association:
                 await self._answer(session, association, message)

@@ -62,7 +62,7 @@ class Outbound:
             self._live.discard(live)
 
     def cut_outdated(self) -> None:
-        """Abort every association whose other side is no destination any more: revoked, with another key, elsewhere."""
+        """Abort every association whose other side is no destination any more: revoked, held, with another key, elsewhere."""
         for live in tuple(self._live):
             if not self._is_current(live):
                 live.cut()
