@@ -247,7 +247,8 @@ def test_orthanc_takes_it_by_stow_rs_and_it_is_in_no_count(tmp_path: Path) -> No
     assert len(found) == 1
     assert result.records is not None
     assert (stored, result.records.instances) == (2, 1)
-    assert "store-accepted" in finding_ids(result)
+    (accepted,) = [finding for finding in result.findings if finding.id == "store-accepted"]
+    assert "AuthenticationEnabled" in accepted.remedy
 
 
 # Default accounts

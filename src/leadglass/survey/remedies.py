@@ -96,7 +96,8 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     },
     "viewer-credentials": {"OHIF": _OHIF_CONFIG},
     "published-key": {"dcm4chee-arc": _DCM4CHEE_KEY, "dcm4che": _DCM4CHEE_KEY},
-    "store-accepted": _STORE,
+    # By C-STORE or by STOW-RS.
+    "store-accepted": {**_STORE, "Orthanc": f"{_ORTHANC_STORE} {_ORTHANC_WEB}"},
     "store-offered": _STORE,
     "any-origin": {
         "Orthanc": "Orthanc sends no such header itself: look at the proxy before it (nginx: add_header Access-Control-Allow-Origin)."
