@@ -33,7 +33,12 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
 	@$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@
 
-peers: ## the independent programs we are tested against (dcmtk, Orthanc, nmap, Chromium ...): Debian packages, as root
+$(VENV)/peers.stamp: requirements/peers-build.txt requirements/peers.txt tools/install-pypi-peers | $(VENV)/bin/python
+	@echo "installing the peers that come from PyPI (requirements/peers.txt) into $(VENV)/peers"
+	@sh tools/install-pypi-peers $(PYTHON) $(VENV)/peers
+	@test ! -x $(VENV)/peers/bin/sslyze || touch $@
+
+peers: $(VENV)/peers.stamp ## the independent programs we are tested against (dcmtk, Orthanc, nmap, Chromium ...): Debian packages, as root
 	@sh tools/install-peers
 	@sh tools/install-npm $(VENV)/npm
 
