@@ -19,8 +19,8 @@ class Tally:
     """The patients, studies and instances of one archive as they stream by.
 
     >>> tally = Tally(b"k" * 32)
-    >>> tally.add("", "P1", "1.2", 10)
-    >>> tally.add("", "P1", "1.3", 5)
+    >>> tally.add("", "P1", "1.2", 10), tally.add("", "P1", "1.3", 5), tally.add("", "P1", "1.3", 5)
+    (True, True, False)
     >>> tally.counts(exact=True)
     RecordCounts(patients=1, studies=2, instances=15, exact=True)
     """
@@ -29,18 +29,28 @@ class Tally:
         self._keyed = hashlib.blake2b(key=key, digest_size=DIGEST_BYTES)
         self._patients: set[bytes] = set()
         self._studies: set[bytes] = set()
+        self._below: set[bytes] = set()
         self._instances = 0
 
-    def add(self, issuer: str, patient_id: str, study: str, instances: int) -> None:
-        """Count one study; one that was met before counts once, and one that a survey stored itself is nobody's."""
+    def add(self, issuer: str, patient_id: str, study: str, instances: int) -> bool:
+        """Count one study; False for one that was met before, which counts once, and for one that a survey stored itself: it is nobody's."""
         if patient_id.startswith(PATIENT_ID):
-            return
+            return False
         hashed = self._hash("study", study)
         if hashed in self._studies:
-            return
+            return False
         self._studies.add(hashed)
         self._patients.add(self._hash("patient", issuer, patient_id))
         self._instances += max(0, instances)
+        return True
+
+    def is_new(self, kind: str, uid: str) -> bool:
+        """Whether this series or image was not met before."""
+        hashed = self._hash(kind, uid)
+        if hashed in self._below:
+            return False
+        self._below.add(hashed)
+        return True
 
     def add_instances(self, instances: int) -> None:
         """Count images of a study whose row did not say how many it has."""

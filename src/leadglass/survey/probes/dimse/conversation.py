@@ -194,7 +194,8 @@ class Search:
             self.matches += 1
             return identifier or b""
         self.status = response.status
-        failed = kind_of(response.status) is StatusKind.FAILURE and not self.matches
+        # "Cancelled" is the answer to a C-CANCEL; unasked and without a match it tells of no record.
+        failed = kind_of(response.status) in {StatusKind.FAILURE, StatusKind.CANCEL} and not self.matches
         self.answer = QueryAnswer.FAILED if failed else QueryAnswer.ANSWERED
         return None
 

@@ -1,8 +1,10 @@
 """The questions of the ladder, each asked in an association that stands: is a query answered, how many, which fields, one image."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from leadglass.dicom.contexts import Context
 from leadglass.survey.observations import Field, RecordCounts
@@ -12,6 +14,13 @@ from leadglass.survey.probes.dimse.session import Session
 from leadglass.survey.synthetic import random_uid
 from leadglass.survey.tally import Tally
 from leadglass.vocabulary import Level
+
+LONGEST_UID = 64
+"""Characters (PS3.5 9.1)."""
+
+_STUDY_KEYS = ("StudyInstanceUID", "PatientID", "IssuerOfPatientID", "NumberOfStudyRelatedInstances")
+
+Row: TypeAlias = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,11 @@ async def ask_for_nobody(conversation: Conversation, context: Context, *, patien
 
 
 class Counting:
-    """Counts the studies of one archive as they stream by, and those who are in them by hash."""
+    """Counts the studies of one archive as they stream by, and those who are in them by hash.
+
+    What comes twice counts once, what was not asked for not at all. `exact` needs what the numbers rest on: a row without a UID, or a
+    study without a Patient ID, cannot be told from others like it, and the counts are then "at least".
+    """
 
     def __init__(self, session: Session, *, key: bytes, max_matches: int, seconds: float) -> None:
         self._session = session
@@ -46,71 +59,82 @@ class Counting:
         self._left = max_matches
         self._seconds = seconds
         self._unsaid: list[str] = []
+        self._is_sure = True
         self.first_study = ""
         """So that fields and an image can be asked of one study; dropped with this object."""
 
     async def count(self) -> RecordCounts | None:
         """The counts; None where the archive refuses this query."""
-        exact = False
+        is_complete = False
         try:
             async with asyncio.timeout(self._seconds):
-                exact = await self._count_studies()
-                if self._unsaid:
-                    exact = await self._count_unsaid() and exact
+                is_complete = await self._each_row(Level.STUDY, dict.fromkeys(_STUDY_KEYS, ""), self._take_study)
+                for study in self._unsaid:
+                    is_complete = await self._count_series(study) and is_complete
         except TimeoutError:
             await self._session.cut()
-        counts = self._tally.counts(exact=exact)
-        return counts if exact or counts.studies else None
+            is_complete = False
+        counts = self._tally.counts(exact=is_complete and self._is_sure)
+        return counts if counts.exact or counts.studies else None
 
-    async def _count_studies(self) -> bool:
-        keys = ("StudyInstanceUID", "PatientID", "IssuerOfPatientID", "NumberOfStudyRelatedInstances")
-        search = await _search(self._session, Level.STUDY, dict.fromkeys(keys, ""))
+    def _take_study(self, row: Row) -> None:
+        study, patient = self._uid_of(row, "StudyInstanceUID"), row.get("PatientID", "")
+        self.first_study = self.first_study or study
+        images = identifier.whole_number(row.get("NumberOfStudyRelatedInstances", ""))
+        self._is_sure = self._is_sure and bool(patient)
+        is_new = self._tally.add(row.get("IssuerOfPatientID", ""), patient, study, images or 0)
+        if images is None and study and is_new:
+            self._unsaid.append(study)
+
+    async def _count_series(self, study: str) -> bool:
+        """Ask for the series, and where need be the images, of a study whose row did not say how many it has."""
+        unsaid: list[str] = []
+
+        def take(row: Row) -> None:
+            series = self._uid_of(row, "SeriesInstanceUID")
+            if row.get("StudyInstanceUID", study) != study or not self._tally.is_new("series", series):
+                return
+            images = identifier.whole_number(row.get("NumberOfSeriesRelatedInstances", ""))
+            self._tally.add_instances(images or 0)
+            if images is None and series:
+                unsaid.append(series)
+
+        keys = {"StudyInstanceUID": study, "SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
+        is_complete = await self._each_row(Level.SERIES, keys, take)
+        for series in unsaid:
+            is_complete = await self._count_images(study, series) and is_complete
+        return is_complete
+
+    async def _count_images(self, study: str, series: str) -> bool:
+        def take(row: Row) -> None:
+            if row.get("SeriesInstanceUID", series) == series and self._tally.is_new("image", self._uid_of(row, "SOPInstanceUID")):
+                self._tally.add_instances(1)
+
+        return await self._each_row(Level.IMAGE, {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": ""}, take)
+
+    def _uid_of(self, row: Row, keyword: str) -> str:
+        """A UID to tell rows apart by; empty where there is none of the length that one can have: many are held for long."""
+        value = row.get(keyword, "")
+        is_one = 0 < len(value) <= LONGEST_UID
+        self._is_sure = self._is_sure and is_one
+        return value if is_one else ""
+
+    async def _each_row(self, level: Level, asked: Mapping[str, str], take: Callable[[Row], None]) -> bool:
+        """Give every row of an answer to `take`; False where they could not be had whole."""
+        search = await _search(self._session, level, asked)
         if search is None:
             return False
-        while (raw := await search.next_match()) is not None:
+        began = time.monotonic()
+        raw = await search.next_match()
+        self._session.observe(f"search at level {level}", time.monotonic() - began)
+        while raw is not None:
             if self._left == 0:
                 await search.stop()
                 return False
             self._left -= 1
-            row = identifier.decode(raw)
-            study = row.get("StudyInstanceUID", "")
-            self.first_study = self.first_study or study
-            images = identifier.whole_number(row.get("NumberOfStudyRelatedInstances", ""))
-            self._tally.add(row.get("IssuerOfPatientID", ""), row.get("PatientID", ""), study, images or 0)
-            if images is None:
-                self._unsaid.append(study)
+            take(identifier.decode(raw))
+            raw = await search.next_match()
         return search.is_complete
-
-    async def _count_unsaid(self) -> bool:
-        """Ask for the series, and where need be the images, of the studies whose rows did not say how many they have."""
-        complete = True
-        for study in self._unsaid:
-            asked = {"StudyInstanceUID": study, "SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
-            rows = await self._rows(Level.SERIES, asked)
-            complete = complete and rows is not None
-            for row in rows or ():
-                images = identifier.whole_number(row.get("NumberOfSeriesRelatedInstances", ""))
-                if images is None:
-                    asked = {"StudyInstanceUID": study, "SeriesInstanceUID": row.get("SeriesInstanceUID", ""), "SOPInstanceUID": ""}
-                    found = await self._rows(Level.IMAGE, asked)
-                    complete = complete and found is not None
-                    images = len(found or ())
-                self._tally.add_instances(images)
-        return complete
-
-    async def _rows(self, level: Level, asked: Mapping[str, str]) -> list[Mapping[str, str]] | None:
-        """All rows of a query below the study; None where they could not be had whole."""
-        search = await _search(self._session, level, asked)
-        if search is None:
-            return None
-        rows: list[Mapping[str, str]] = []
-        while (raw := await search.next_match()) is not None:
-            if self._left == 0:
-                await search.stop()
-                return None
-            self._left -= 1
-            rows.append(identifier.decode(raw))
-        return rows if search.is_complete else None
 
 
 async def fields_of(session: Session, study: str) -> tuple[tuple[Field, ...], str]:
@@ -134,7 +158,7 @@ async def any_image(session: Session, study: str) -> ImagePointer | None:
     return ImagePointer(study, series, instance, row.get("SOPClassUID", "")) if instance else None
 
 
-async def _one_row(session: Session, level: Level, asked: Mapping[str, str]) -> Mapping[str, str]:
+async def _one_row(session: Session, level: Level, asked: Mapping[str, str]) -> Row:
     search = await _search(session, level, asked)
     raw = await search.next_match() if search is not None else None
     if search is None or raw is None:

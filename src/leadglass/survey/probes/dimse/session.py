@@ -60,7 +60,7 @@ class Session:
             return link
         began = time.monotonic()
         answer = await self._associate(link, request)
-        line.briefing.dialer.observe(line.system.address, self._slowness.of("association", time.monotonic() - began))
+        self.observe("association", time.monotonic() - began)
         self._conversation = answer if isinstance(answer, Conversation) else None
         return answer
 
@@ -78,10 +78,16 @@ class Session:
         return self._conversation if self._conversation is not None and self._conversation.is_usable else None
 
     async def standing(self) -> tuple[Conversation, Context] | None:
-        """An association in which a query can be put, and its context; None where there is none any more."""
+        """An association in which a query can be put, as soon as this host may be asked again, and its context; None where none stands."""
         conversation = await self.conversation()
+        if conversation is not None:
+            await self.line.briefing.dialer.pause(self.line.system.address)
         context = query_context(conversation) if conversation is not None else None
         return None if conversation is None or context is None else (conversation, context)
+
+    def observe(self, kind: str, seconds: float) -> None:
+        """Learn how long an answer took, so that a host whose answers get slower is asked more rarely."""
+        self.line.briefing.dialer.observe(self.line.system.address, self._slowness.of(kind, seconds))
 
     async def end(self) -> None:
         """Release what stands; a peer that talks on instead of agreeing is cut off."""
