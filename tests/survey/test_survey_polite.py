@@ -56,10 +56,10 @@ def test_a_neighbourhood_is_not_crowded_and_holds_up_nobody(tmp_path: Path) -> N
 
 
 def test_a_host_is_visited_by_one_at_a_time_and_not_in_haste(tmp_path: Path) -> None:
-    with recording(["127.3.0.1"], ports=4, delay=lambda _: 0.05) as fleet:
+    with recording(["127.3.0.1"], ports=8, delay=lambda _: 0.05) as fleet:
         # Its ports are in several targets.
         each = [{"host": "127.3.0.1", "dimse_ports": [port]} for port in fleet.ports]
-        run(tmp_path, *each, *each, level="connect", connections_per_second=100)
+        run(tmp_path, *each, level="connect", connections_per_second=100)
     visits = fleet.of("127.3.0.1")
     assert len(visits) == 8
     for earlier, later in itertools.pairwise(visits):

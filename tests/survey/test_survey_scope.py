@@ -171,7 +171,7 @@ def test_a_public_address_by_name_needs_a_named_range() -> None:
     switched = {"unsafe_public_addresses": True}
     assert "no target names" in why(scope_of({"host": "pacs.example"}, **switched), {"pacs.example": [PUBLIC]})
     both = scope_of({"host": "pacs.example"}, {"host": PUBLIC}, **switched)
-    assert addresses(both, {"pacs.example": [PUBLIC]}) == [PUBLIC, PUBLIC]
+    assert addresses(both, {"pacs.example": [PUBLIC]}) == [PUBLIC]
 
 
 def test_a_name_that_leads_outside_is_refused_whole() -> None:
@@ -193,6 +193,35 @@ def test_beyond_query_a_public_address_needs_proof_of_control_or_a_mandate() -> 
     assert (system.level, system.beyond) == (ExposureLimit.QUERY, ExposureLimit.RETRIEVE)
     ((system,), _) = systems(scope_of({"host": PUBLIC}, **public, unsafe_mandate="Act 7, section 3"))
     assert (system.level, system.beyond) == (ExposureLimit.RETRIEVE, None)
+
+
+@pytest.mark.parametrize(
+    ("targets", "taken", "refusals"),
+    [
+        (({"host": "10.0.0.1"}, {"host": "10.0.0.1"}), ["10.0.0.1"], 1),
+        (({"host": "pacs.example"}, {"host": "::ffff:10.0.0.1"}), ["10.0.0.1"], 1),
+        (({"host": "10.0.0.1"}, {"host": "10.0.0.1", "dimse_ports": [104, 11112]}), ["10.0.0.1"], 1),
+        # Two archives of one host are two systems.
+        (({"host": "10.0.0.1"}, {"host": "10.0.0.1", "dimse_ports": [11112]}), ["10.0.0.1", "10.0.0.1"], 0),
+        (({"host": "10.0.0.0/30"}, {"host": "10.0.0.0/31"}), ["10.0.0.1", "10.0.0.2", "10.0.0.0"], 0),
+        (({"host": "10.0.0.0/30"}, {"host": "10.0.0.2/31", "dimse_ports": [104, 4242]}), ["10.0.0.1", "10.0.0.2", "10.0.0.3"], 1),
+        (({"host": "::ffff:10.0.0.1"}, {"host": "10.0.0.0/30"}), ["10.0.0.1", "10.0.0.2"], 0),
+        (({"host": "::ffff:10.0.0.0/126"}, {"host": "10.0.0.0/30"}), ["10.0.0.1", "10.0.0.2", "10.0.0.3"], 0),
+    ],
+)
+def test_no_port_of_an_address_is_surveyed_or_counted_twice(
+    targets: tuple[dict[str, object], ...], taken: list[str], refusals: int
+) -> None:
+    listed, refused = systems(scope_of(*targets), {"pacs.example": ["10.0.0.1"]})
+    assert [str(system.address) for system in listed] == taken
+    assert len(refused) == refusals
+    assert all("in one target" in each.why for each in refused)
+
+
+def test_an_address_of_a_name_that_is_not_surveyed_by_that_name_stays_in_its_range() -> None:
+    scope = scope_of({"host": "pacs.example"}, {"host": "other.example"}, {"host": "10.0.0.0/29"})
+    names: dict[str, Sequence[str]] = {"pacs.example": ["10.0.0.1", PUBLIC], "other.example": ["10.0.0.2", "10.0.0.3"]}
+    assert addresses(scope, names) == ["10.0.0.2", "10.0.0.1", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"]
 
 
 @given(st.ip_addresses(v=4), st.lists(st.ip_addresses(v=4, network="10.0.0.0/24"), max_size=4))

@@ -5,7 +5,7 @@ target names it as an address or range. Link-local, multicast and unspecified ad
 metadata service among them), never an archive. Opt-out wins over everything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -138,62 +138,105 @@ def _address(text: str) -> IpAddress | None:
 
 
 async def systems_of(scope: Scope, resolve: Resolve, private: Sequence[IpNetwork] = PRIVATE) -> tuple[list[System], list[RefusedTarget]]:
-    """Every system that the scope names and allows, names resolved once and for all, and what was refused.
+    """Every system that the scope names and allows, in its order, names resolved once and for all, and what was refused.
 
-    An address that a target names by itself is left out of the ranges that hold it.
+    A port of an address is of one system alone, so that nobody is counted twice: of the first target that names it. An address that a
+    target names by itself is left out of the ranges that hold it.
     """
-    taken = _Taken(scope, private)
     found = await look_up((target.host for target in scope.target if target.network is None), resolve)
-    named = {ip_address(spelled(text)) for addresses in found.values() for text in addresses or ()}
-    named |= {network.network_address for target in scope.target if (network := target.network) is not None and not target.is_range}
-    for target in scope.target:
+    taken = _Taken(scope, private)
+    for place, target in enumerate(scope.target):
         if target.network is None:
-            taken.add_named(target, found[target.host])
-        elif target.is_range:
-            for address in target.network.hosts():
-                if address not in named:
-                    taken.add(target, address)
-        else:
-            taken.add(target, target.network.network_address)
-    return taken.systems, taken.refused
+            taken.add_named(place, target, found[target.host])
+        elif not target.is_range:
+            taken.add(place, target, target.network.network_address)
+    named = taken.addresses
+    for place, target in enumerate(scope.target):
+        if target.is_range and target.network is not None:
+            taken.add_range(place, target, named)
+    # The sort is stable: of a range, in the order of its addresses.
+    return [system for _, system in sorted(taken.systems, key=_place)], [each for _, each in sorted(taken.refused, key=_place)]
+
+
+def _place(each: tuple[int, object]) -> int:
+    return each[0]
 
 
 class _Taken:
-    """The systems that a scope allows, and the targets that it does not."""
+    """The systems that a scope allows, and the targets that it does not, each with the place of its target in the scope."""
 
     def __init__(self, scope: Scope, private: Sequence[IpNetwork]) -> None:
         self._scope = scope
         self._private = private
-        self.systems: list[System] = []
-        self.refused: list[RefusedTarget] = []
+        self._holders: dict[IpAddress, dict[int, str]] = {}
+        """Of each address the ports that are taken, and by which target."""
+        self.systems: list[tuple[int, System]] = []
+        self.refused: list[tuple[int, RefusedTarget]] = []
 
-    def add_named(self, target: Target, found: Sequence[str] | None) -> None:
+    @property
+    def addresses(self) -> frozenset[IpAddress]:
+        """Those that are taken."""
+        return frozenset(self._holders)
+
+    def add_named(self, place: int, target: Target, found: Sequence[str] | None) -> None:
         """The first address of a name, if it leads nowhere else."""
         if found is None:
             why = (
                 f"its name was not looked up: no answer came within {LOOK_UP_SECONDS:.0f} s; see to the resolver, then go on with --resume"
             )
-            self.refused.append(RefusedTarget(target.name, target.host, why))
+            self._refuse(place, target, target.host, why)
             return
         # Resolvers give them in any order: every start, and every shard, is to take the same one.
         addresses = sorted((ip_address(spelled(text)) for text in found), key=lambda address: (address.version, int(address)))
         if not addresses:
-            self.refused.append(RefusedTarget(target.name, target.host, "the name has no address"))
+            self._refuse(place, target, target.host, "the name has no address")
             return
         # One address outside is enough to refuse: the name is then not only the owner's.
         for address in addresses:
             if why := refusal(address, self._scope, self._private):
-                self.refused.append(RefusedTarget(target.name, target.host, f"the name leads to {address}: {why}"))
+                self._refuse(place, target, target.host, f"the name leads to {address}: {why}")
                 return
-        self.add(target, addresses[0])
+        self.add(place, target, addresses[0])
 
-    def add(self, target: Target, address: IpAddress) -> None:
-        """One address of a target."""
+    def add(self, place: int, target: Target, address: IpAddress) -> None:
+        """The one address of a target."""
         address = ip_address(spelled(str(address)))
         if why := refusal(address, self._scope, self._private):
-            self.refused.append(RefusedTarget(target.name, str(address), why))
-            return
+            self._refuse(place, target, str(address), why)
+        elif both := self._taken_ports(target, address):
+            whose = self._holders[address][both[0]]
+            self._refuse(place, target, str(address), f"its port {both[0]} is surveyed as {whose}: name a port of an address in one target")
+        else:
+            self._take(place, target, address)
+
+    def add_range(self, place: int, target: Target, named: Container[IpAddress]) -> None:
+        """Each address of a range but those that are `named` by themselves, or that another range has."""
+        assert target.network is not None  # noqa: S101 - the caller's
+        in_part = 0
+        for each in target.network.hosts():
+            address = ip_address(spelled(str(each)))
+            if address in named:
+                continue
+            if why := refusal(address, self._scope, self._private):
+                self._refuse(place, target, str(address), why)
+            elif both := self._taken_ports(target, address):
+                in_part += len(both) < len({*target.dimse_ports, *target.web_ports})
+            else:
+                self._take(place, target, address)
+        if in_part:
+            why = f"some ports of {in_part} of its addresses are surveyed by another range: name a port of an address in one target"
+            self._refuse(place, target, target.host, why)
+
+    def _taken_ports(self, target: Target, address: IpAddress) -> Sequence[int]:
+        taken = self._holders.get(address, {})
+        return [port for port in (*target.dimse_ports, *target.web_ports) if port in taken]
+
+    def _take(self, place: int, target: Target, address: IpAddress) -> None:
+        self._holders.setdefault(address, {}).update(dict.fromkeys((*target.dimse_ports, *target.web_ports), target.name))
         wanted = self._scope.limits.level
         level = allowed_level(address, self._scope.limits, self._private)
         beyond = wanted if level is not wanted else None
-        self.systems.append(System(target=target, address=address, level=level, from_range=target.is_range, beyond=beyond))
+        self.systems.append((place, System(target=target, address=address, level=level, from_range=target.is_range, beyond=beyond)))
+
+    def _refuse(self, place: int, target: Target, host: str, why: str) -> None:
+        self.refused.append((place, RefusedTarget(target.name, host, why)))
