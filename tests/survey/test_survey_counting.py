@@ -1,15 +1,28 @@
 """What the counts rest on: archives that say a thing twice, not at all, or something else than they were asked."""
 
+import asyncio
+import json
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
-from leadglass.survey.dialer import HOST_SHARE
-from leadglass.survey.observations import Dimse, ExposureLevel, QueryAnswer, RecordCounts
+from leadglass.survey import dicomjson
+from leadglass.survey.addresses import System
+from leadglass.survey.briefing import Briefing
+from leadglass.survey.dialer import HOST_SHARE, ScopedDialer
+from leadglass.survey.observations import CountedBy, Dimse, Ending, ExposureLevel, QueryAnswer, RecordCounts
+from leadglass.survey.probes.web import qido
+from leadglass.survey.probes.web.found import Found, Visit
+from leadglass.survey.scope import ExposureLimit, Target
+from leadglass.survey.webclient import WebClient
 from tests.survey.harness import run_one
 from tests.survey.scripted import Answer, Question, Row, Scripted
-from tests.survey.servers import talking
+from tests.survey.servers import Asked, answering, talking
 
 
 def study(number: int, patient: str = "P", **values: str) -> Row:
@@ -100,3 +113,80 @@ def test_queries_in_one_association_come_no_faster_than_a_host_may_be_asked(tmp_
     moments = [question.moment for question in archive.questions]
     assert len(moments) > 10
     assert moments[-1] - moments[0] > (len(moments) - 1) / (200 * HOST_SHARE) - 0.15
+
+
+# DICOMweb
+
+
+def web_study(number: int, patient: str = "P", issuer: str = "") -> dict[str, object]:
+    values = {"0020000D": ("UI", f"1.2.{number}"), "00100020": ("LO", patient), "00100021": ("LO", issuer), "00201208": ("IS", 7)}
+    return {tag: {"vr": vr, "Value": [value]} for tag, (vr, value) in values.items() if value}
+
+
+class Service:
+    """A QIDO-RS service of these studies, which gives an issuer only to who asks for it, and takes its time for each page."""
+
+    def __init__(self, studies: Sequence[dict[str, object]], seconds: float = 0) -> None:
+        self._studies = studies
+        self._seconds = seconds
+
+    def __call__(self, asked: Asked) -> None:
+        path, _, query = asked.path.partition("?")
+        asks = parse_qs(query)
+        if path != "/dicom-web/studies":
+            asked.answer(b"not found", status=404)
+            return
+        first = int(asks.get("offset", ["0"])[0])
+        rows = [] if "StudyInstanceUID" in asks else self._studies[first : first + min(2, int(asks["limit"][0]))]
+        if "00100021" not in asks.get("includefield", []):
+            rows = [{tag: value for tag, value in each.items() if tag != "00100021"} for each in rows]
+        time.sleep(self._seconds if "offset" in asks else 0)
+        asked.answer(json.dumps(rows).encode(), "application/dicom+json")
+
+
+@pytest.mark.parametrize(
+    ("studies", "records"),
+    [
+        ([web_study(n, "1", issuer) for n, issuer in enumerate(("North", "South"))], RecordCounts(2, 2, 14, exact=True)),
+        ([web_study(n, "") for n in range(3)], RecordCounts(1, 3, 21, exact=False)),
+        ([{"00100020": {"vr": "LO", "Value": [f"P{n}"]}, "00201208": {"vr": "IS", "Value": [7]}} for n in range(2)], None),
+    ],
+    ids=["one id of two issuers", "no Patient IDs", "no UIDs"],
+)
+def test_pages_are_told_apart_by_what_rows_are(tmp_path: Path, studies: Sequence[dict[str, object]], records: RecordCounts | None) -> None:
+    with answering(Service(studies)) as listener:
+        (door,) = run_one(tmp_path, {"web_ports": [listener.port]}, level="count").doors
+    assert door.records == (records or RecordCounts(1, 1, 7, exact=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Hurried(Briefing):
+    """As every probe is told, with little time for one archive."""
+
+    @property
+    def counting_seconds(self) -> float:
+        return 0.4
+
+
+def test_a_count_by_pages_that_takes_too_long_is_at_least_and_not_none() -> None:
+    async def look(port: int) -> Found | None:
+        system = System(
+            Target(name="a", host="127.0.0.1", web_ports=(port,)), ip_address("127.0.0.1"), ExposureLimit.COUNT, from_range=False
+        )
+        dialer = ScopedDialer([system], per_second=2000, timeout=5)
+        briefing = Hurried(dialer, timeout=5, max_matches=1000, run_id="abcdef", contact="c", key=b"k" * 32)
+        async with WebClient(system, port, dialer, tls=None, timeout=5, user_agent="test") as client:
+            return await qido.look(Visit(client, briefing, system.level, Ending.TIMEOUT, Ending.TIMEOUT))
+
+    with answering(Service([web_study(n, f"P{n}") for n in range(100)], seconds=0.1)) as listener:
+        found = asyncio.run(look(listener.port))
+    assert found is not None
+    assert found.records is not None
+    assert (found.records.exact, found.counted_by) == (False, CountedBy.PAGES)
+    assert 2 <= found.records.studies <= 8
+
+
+def test_a_name_without_letters_is_not_one_that_is_exposed() -> None:
+    assert not dicomjson.has_value({"00100010": {"vr": "PN", "Value": [{"Alphabetic": ""}, None, ""]}}, "00100010")
+    assert dicomjson.has_value({"00100010": {"vr": "PN", "Value": [{"Ideographic": "x"}]}}, "00100010")
+    assert dicomjson.has_value({"00100010": {"vr": "IS", "Value": [0]}}, "00100010")

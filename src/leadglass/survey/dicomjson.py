@@ -70,10 +70,10 @@ def text_of(row: Mapping[str, Json], tag: str) -> str:
 
 
 def has_value(row: Mapping[str, Json], tag: str) -> bool:
-    """Whether an attribute is there and not empty."""
+    """Whether an attribute is there and not empty; of a name, in any of its writings (PS3.18 F.2.2)."""
     attribute = row.get(tag)
     values = attribute.get("Value") if isinstance(attribute, dict) else None
-    return isinstance(values, list) and any(value not in (None, "", {}) for value in values)
+    return isinstance(values, list) and any(any(each.values()) if isinstance(each, dict) else each not in (None, "") for each in values)
 
 
 def fields_of(row: Mapping[str, Json]) -> tuple[Field, ...]:
@@ -82,14 +82,14 @@ def fields_of(row: Mapping[str, Json]) -> tuple[Field, ...]:
 
 
 def tally_rows(found: list[Mapping[str, Json]], tally: Tally) -> bool:
-    """Count the studies of a page; False where one did not say how many images it has."""
-    complete = True
+    """Count the studies of a page; False where one did not say how many images it has, or could not be told from others."""
+    is_sure = True
     for row in found:
-        number = text_of(row, STUDY_INSTANCES)
+        number, patient, study = (text_of(row, tag) for tag in (STUDY_INSTANCES, PATIENT_ID, STUDY))
         is_number = number.isascii() and number.isdigit() and len(number) <= 9
-        complete = complete and is_number
-        tally.add(text_of(row, ISSUER), text_of(row, PATIENT_ID), text_of(row, STUDY), int(number) if is_number else 0)
-    return complete
+        is_sure = is_sure and is_number and bool(patient.strip()) and bool(study.strip())
+        tally.add(text_of(row, ISSUER), patient, study, int(number) if is_number else 0)
+    return is_sure
 
 
 def whole_numbers(value: Json, keys: tuple[str, ...]) -> tuple[int, ...] | None:

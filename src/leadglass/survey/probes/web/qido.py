@@ -8,7 +8,7 @@ from dataclasses import replace
 from leadglass.dicom.uid import Uid
 from leadglass.errors import InvalidUid
 from leadglass.survey import dicomjson
-from leadglass.survey.dicomjson import FIELD_TAGS, INSTANCE, SERIES, STUDY, STUDY_INSTANCES
+from leadglass.survey.dicomjson import FIELD_TAGS, INSTANCE, ISSUER, SERIES, STUDY, STUDY_INSTANCES
 from leadglass.survey.observations import CountedBy, Ending, RecordCounts, WebApi
 from leadglass.survey.probes.web.found import JSON_TYPES, Found, Visit, json_of
 from leadglass.survey.scope import ExposureLimit
@@ -68,14 +68,16 @@ async def _further(visit: Visit, root: str, found: Found) -> Found:
 
 
 async def _counted(visit: Visit, root: str, found: Found) -> Found:
+    paging = _Paging(visit, root)
     try:
         async with asyncio.timeout(visit.briefing.counting_seconds):
             if records := await _count_by_product(visit, root):
                 return replace(found, records=records, counted_by=CountedBy.COUNT_ENDPOINT)
-            return replace(found, records=await _count_by_pages(visit, root), counted_by=CountedBy.PAGES)
+            records = await paging.count()
     except TimeoutError:
         await visit.client.hang_up()
-        return found
+        records = paging.so_far
+    return replace(found, records=records, counted_by=CountedBy.PAGES)
 
 
 async def _count_by_product(visit: Visit, root: str) -> RecordCounts | None:
@@ -93,25 +95,45 @@ async def _count_by_product(visit: Visit, root: str) -> RecordCounts | None:
     return RecordCounts(patients, studies, instances, exact=True)
 
 
-async def _count_by_pages(visit: Visit, root: str) -> RecordCounts:
-    tally = Tally(visit.briefing.key)
-    complete = True
-    offset = 0
-    while offset < visit.briefing.max_matches:
-        most = min(PAGE, visit.briefing.max_matches - offset)
-        query = f"includefield={STUDY_INSTANCES}&limit={most}&offset={offset}"
-        page = await visit.client.get(f"{root}/studies?{query}", accept=JSON_TYPES, most=dicomjson.MAX_JSON_BYTES, patience=4)
+class _Paging:
+    """Counts the studies page by page; a page is dropped before the next is asked for."""
+
+    def __init__(self, visit: Visit, root: str) -> None:
+        self._visit = visit
+        self._root = root
+        self._tally = Tally(visit.briefing.key)
+        self._is_sure = True
+        self._offset = 0
+
+    @property
+    def so_far(self) -> RecordCounts:
+        """At least so many."""
+        return self._tally.counts(exact=False)
+
+    async def count(self) -> RecordCounts:
+        most = self._visit.briefing.max_matches
+        while self._offset < most:
+            query = f"includefield={STUDY_INSTANCES}&includefield={ISSUER}&limit={min(PAGE, most - self._offset)}&offset={self._offset}"
+            took = self._take(
+                await self._visit.client.get(f"{self._root}/studies?{query}", accept=JSON_TYPES, most=dicomjson.MAX_JSON_BYTES, patience=4)
+            )
+            if took is None:
+                return self._tally.counts(exact=self._is_sure)
+            if not took:
+                # A failure, or a server that does not know `offset` and says the same again.
+                return self.so_far
+        return self.so_far
+
+    def _take(self, page: Page | Ending) -> int | None:
+        """How many studies of a page are new; None where it says that there are no more."""
         ended = isinstance(page, Page) and page.status == _NO_CONTENT
         rows = dicomjson.rows(json_of(page))
         if ended or rows == []:
-            return tally.counts(exact=complete)
-        before = tally.counts(exact=False).studies
-        complete = dicomjson.tally_rows(rows or [], tally) and complete
-        if tally.counts(exact=False).studies == before:
-            # A failure, or a server that does not know `offset` and says the same again.
-            return tally.counts(exact=False)
-        offset += len(rows or [])
-    return tally.counts(exact=False)
+            return None
+        before = self.so_far.studies
+        self._is_sure = dicomjson.tally_rows(rows or [], self._tally) and self._is_sure
+        self._offset += len(rows or [])
+        return self.so_far.studies - before
 
 
 async def _any_image(visit: Visit, root: str) -> str:
