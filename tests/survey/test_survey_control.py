@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,16 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadglass.survey import control, nameserver
+from leadglass.survey import control, journal, nameserver
 from leadglass.survey.addresses import Surroundings, System, surroundings_of_this_host, systems_of
 from leadglass.survey.control import ProofBy, values
-from leadglass.survey.dialer import ScopedDialer
+from leadglass.survey.dialer import HOST_SHARE, ScopedDialer
 from leadglass.survey.probing import probe_here
 from leadglass.survey.results import Results, to_json
 from leadglass.survey.run import plan, run
 from leadglass.survey.scope import ExposureLimit, Scope, parse_scope
+from leadglass.survey.shard import Shard
 from tests.survey.harness import scope_text, table
 from tests.survey.name_server import Records, name_server
+from tests.survey.recording import recording
 from tests.survey.servers import Asked, Talk, answering, hang_up, talking
 
 HOST = "127.9.0.7"
@@ -362,3 +365,28 @@ def test_many_questions_are_asked_over_few_connections() -> None:
         answers = asyncio.run(nameserver.ask(dialer, server, [nameserver.txt(name) for name in names], 2))
     assert answers == {nameserver.txt(name): (name.encode(),) for name in names}
     assert dialer.opened == 3
+
+
+# How often they are asked
+
+RATE = 40.0
+
+
+def test_a_shard_looks_for_proofs_at_its_part_of_the_rate_and_probes_no_sooner_than_the_host_may_be_asked_again() -> None:
+    hosts = [f"127.9.{number}.1" for number in range(24)]
+    began: list[float] = []
+
+    async def begins(*_: object) -> None:
+        began.append(time.monotonic())
+
+    with recording(hosts) as fleet:
+        (port,) = fleet.ports
+        targets = [{"name": host, "host": host, "dimse_ports": [104], "web_ports": [port]} for host in hosts]
+        limits = {"level": "retrieve", "unsafe_public_addresses": True, "timeout_seconds": 2, "connections_per_second": 2 * RATE}
+        scope = parse_scope((scope_text(targets, limits=limits) + table("control", {"key": KEY})).encode())
+        half = journal.begin(scope, now=NOW, shard=Shard(1, 2))
+        asyncio.run(run(scope, now=NOW, surroundings=surroundings(http=port), probing=begins, so_far=half))
+    visits = fleet.of(*hosts)
+    assert len(visits) > 6
+    assert visits[-1].opened - visits[0].opened > (len(visits) - 1) / RATE - 0.05
+    assert began[0] - visits[-1].opened > 1 / (RATE * HOST_SHARE) - 0.05

@@ -100,6 +100,10 @@ class Pace:
         await _until(self._next_host.get(address, 0.0))
         self._next_host[address] = time.monotonic() + self._host_interval(address)
 
+    async def rest(self) -> None:
+        """Wait until everybody may be asked again."""
+        await _until(max((self._next, *self._next_near.values(), *self._next_host.values())))
+
     def observe(self, address: IpAddress, slowdown: float) -> None:
         """Learn that an answer of `address`, just come, took `slowdown` times what the first of its kind took."""
         slowdown = min(MOST_PATIENCE, max(1.0, slowdown))
@@ -172,6 +176,10 @@ class ScopedDialer:
     def observe(self, address: IpAddress, slowdown: float) -> None:
         """Learn how many times slower than the first of its kind an answer of `address` was; connections get rarer by it."""
         self._pace.observe(address, slowdown)
+
+    async def rest(self) -> None:
+        """Wait until another dialer may begin with the same hosts."""
+        await self._pace.rest()
 
     async def _connect(self, link: socket.socket, address: IpAddress, port: int) -> NoConnection | None:
         began = time.monotonic()

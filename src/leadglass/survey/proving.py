@@ -40,10 +40,13 @@ class Proving:
     proven: Sequence[ProvenControl]
 
 
-async def prove(systems: Sequence[System], scope: Scope, surroundings: Surroundings, *, run_id: str) -> Proving:
-    """Each system at the level to which it may be surveyed; nobody is asked unless the scope has a control.key and goes beyond `query`."""
+async def prove(systems: Sequence[System], scope: Scope, surroundings: Surroundings, *, run_id: str, per_second: float) -> Proving:
+    """Each system at the level to which it may be surveyed; nobody is asked unless the scope has a control.key and goes beyond `query`.
+
+    `per_second`: connections, of the part of the scope that is surveyed here. On return everybody may be asked again.
+    """
     waiting = [system for system in systems if system.beyond is not None]
-    found = await _search(waiting, scope, surroundings, run_id) if waiting and scope.control is not None else {}
+    found = await _search(waiting, scope, surroundings, run_id, per_second) if waiting and scope.control is not None else {}
     settled: list[System] = []
     refused: list[RefusedTarget] = []
     proven: list[ProvenControl] = []
@@ -62,12 +65,14 @@ async def prove(systems: Sequence[System], scope: Scope, surroundings: Surroundi
     return Proving(settled, refused, proven)
 
 
-async def _search(systems: Sequence[System], scope: Scope, surroundings: Surroundings, run_id: str) -> Mapping[IpAddress, Proof]:
+async def _search(
+    systems: Sequence[System], scope: Scope, surroundings: Surroundings, run_id: str, per_second: float
+) -> Mapping[IpAddress, Proof]:
     limits = scope.limits
     server = surroundings.name_server
     if server is not None and is_opted_out(server[0], limits):
         server = None
-    dialer = ScopedDialer(systems, per_second=limits.connections_per_second, timeout=limits.timeout_seconds, name_server=server)
+    dialer = ScopedDialer(systems, per_second=per_second, timeout=limits.timeout_seconds, name_server=server)
     expected = control.values(scope)
     found = dict(await _in_dns(dialer, server, systems, expected, limits.timeout_seconds)) if server is not None else {}
     places = asyncio.Semaphore(AT_ONCE)
@@ -86,6 +91,8 @@ async def _search(systems: Sequence[System], scope: Scope, surroundings: Surroun
         for system in systems:
             if system.address not in found:
                 group.create_task(look(system))
+    # Who probes next has a dialer of his own, which knows nothing of these connections.
+    await dialer.rest()
     return found
 
 

@@ -248,7 +248,7 @@ async def run(
 def _orders(scope: Scope, found: SoFar, ca_file: Path | None) -> Orders:
     limits = scope.limits
     return Orders(
-        per_second=limits.connections_per_second / found.shard.count,
+        per_second=_rate(scope, found.shard),
         timeout=limits.timeout_seconds,
         max_matches=limits.max_matches,
         run_id=found.begin.run_id,
@@ -257,6 +257,11 @@ def _orders(scope: Scope, found: SoFar, ca_file: Path | None) -> Orders:
         write_probe=limits.write_probe,
         default_accounts=limits.default_accounts,
     )
+
+
+def _rate(scope: Scope, shard: Shard) -> float:
+    """Connections a second of one shard: however many machines work at the same time, together they stay within the scope's."""
+    return scope.limits.connections_per_second / shard.count
 
 
 async def _planned(scope: Scope, surroundings: Surroundings, so_far: SoFar) -> tuple[SoFar, Sequence[tuple[Key, System]], Plan]:
@@ -268,7 +273,8 @@ async def _planned(scope: Scope, surroundings: Surroundings, so_far: SoFar) -> t
     found.faults.clear()
     known = found.keys()
     waiting = [(key, system) for key, system in mine if key not in known]
-    proving = await prove([system for _, system in waiting], scope, surroundings, run_id=found.begin.run_id)
+    unproven = [system for _, system in waiting]
+    proving = await prove(unproven, scope, surroundings, run_id=found.begin.run_id, per_second=_rate(scope, found.shard))
     asked = {str(system.address) for _, system in waiting}
     found.plan = Plan(systems=len(systems), mine=len(mine), refused=tuple(refused)).with_proofs(proving, asked, found.plan)
     return found, [(key, system) for (key, _), system in zip(waiting, proving.systems, strict=True)], found.plan
