@@ -123,8 +123,8 @@ def test_orthanc_with_a_password_and_closed_dicom_gives_nothing(tmp_path: Path) 
 
 def test_a_title_that_the_scope_knows_is_asked_after_the_invented_one(tmp_path: Path) -> None:
     with peers.orthanc(tmp_path / "orthanc", {**peers.OPENED, "DicomCheckCalledAet": True}, aet="NORTH") as archive:
-        found = run(tmp_path, {"dimse_ports": [archive.dicom.port]}, {"dimse_ports": [archive.dicom.port], "called_aet": "NORTH"})
-    stranger, knowing = (dimse_of(result) for result in found.targets)
+        stranger = dimse_of(run_one(tmp_path, {"dimse_ports": [archive.dicom.port]}))
+        knowing = dimse_of(run_one(tmp_path, {"dimse_ports": [archive.dicom.port], "called_aet": "NORTH"}))
     assert (stranger.level, stranger.named_called_ae) == (ExposureLevel.DICOM, False)
     assert (knowing.level, knowing.named_called_ae) == (ExposureLevel.RECORDS, True)
 

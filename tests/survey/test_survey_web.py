@@ -200,12 +200,21 @@ def test_dcm4chee_is_counted_by_its_own_counts(tmp_path: Path) -> None:
 def test_what_orthanc_has_counted_is_not_counted_page_by_page(tmp_path: Path) -> None:
     pages = {
         "/system": ("application/json", b'{"ApiVersion": 18, "Version": "1.12.1", "DicomAet": "ORTHANC"}'),
+        "/studies": ("application/json", b"[]"),
         "/statistics": ("application/json", b'{"CountPatients": 3, "CountStudies": 4, "CountInstances": "50"}'),
     }
     with answering(Site(pages | qido("/dicom-web"))) as listener:
         result = run_one(tmp_path, {"web_ports": [listener.port]}, level="count")
         assert not [path for path in listener.paths if "offset" in path]
     assert result.records == RecordCounts(3, 4, 50, exact=True)
+
+
+def test_an_orthanc_whose_status_page_alone_is_shown_is_not_open(tmp_path: Path) -> None:
+    """As a proxy does that lets a monitor ask for it, and nothing else through."""
+    system = ("application/json", b'{"ApiVersion": 18, "Version": "1.12.1", "DicomAet": "ORTHANC"}')
+    door, findings = look(tmp_path, Site({"/orthanc/system": system}))
+    assert (door.level, door.open_apis, door.product) == (ExposureLevel.OPEN_PORT, (), WebProduct.ORTHANC)
+    assert "product-interface-open" not in findings
 
 
 def test_dicoogle_answers_anyone_and_counts_without_a_row(tmp_path: Path) -> None:

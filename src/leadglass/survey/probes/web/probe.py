@@ -35,7 +35,8 @@ class WebProbe:
             marks = ", ".join(dict.fromkeys((*(mark.path for mark in viewers.MARKS), *listings.FOLDERS)))
             steps += [
                 f"a QIDO-RS search for a random UID under each of {roots}, and where OHIF's app-config.js says; one with a foreign Origin",
-                f"GET two paths that nothing has; /system, /dcm4chee-arc/aets, Dicoogle's /search for a random UID; {marks}",
+                "GET two paths that nothing has; /system, Orthanc's list of studies beyond its end, /dcm4chee-arc/aets",
+                f"Dicoogle's /search for a random UID; {marks}",
             ]
         if system.level.reaches(ExposureLimit.COUNT):
             steps.append("the product's count, or a QIDO-RS search page by page (counted, not kept)")
