@@ -23,7 +23,7 @@ from leadglass.survey.observations import (
 from leadglass.survey.results import Result
 from tests import peers, samples
 from tests.certificates import make_authority
-from tests.survey.harness import finding_ids, run, run_one
+from tests.survey.harness import finding_ids, run_one
 
 IMAGES = [
     samples.sample(name)

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,9 @@ from leadglass.survey.merge import merge
 from leadglass.survey.observations import ExposureLevel, Observation
 from leadglass.survey.probing import Orders, Take, probe_here
 from leadglass.survey.run import run
-from leadglass.survey.scope import Scope
+from leadglass.survey.scope import Scope, parse_scope
 from leadglass.survey.shard import Shard
+from tests.survey.harness import scope_text
 from tests.survey.playing import MIXED, Played, by_address, door, play, scope_of
 from tests.survey.relinking import relinked
 
@@ -150,6 +151,42 @@ def test_systems_that_are_in_no_shard_are_missed(tmp_path: Path) -> None:
     lines[1] = lines[1].replace(f'"mine":{mine}', f'"mine":{mine - 1}')
     path.write_bytes(relinked("".join(lines[:-1]).encode()))
     assert "1 of the scope's 33 systems are in no shard" in refusal([one, two], tmp_path / "out")
+
+
+def test_what_was_refused_is_told_as_in_one_piece(tmp_path: Path) -> None:
+    twice = {"name": "outside", "host": "169.254.1.1", "dimse_ports": [104]}
+    public = [{"name": name, "host": host, "dimse_ports": [104]} for name, host in (("b", "8.8.9.0/28"), ("a", "8.8.8.0/29"))]
+    scope = scope_of(*public, twice, twice, level="count", unsafe_public_addresses=True)
+    whole = play(tmp_path / "whole", scope)
+    merged = merge(list(reversed(in_parts(tmp_path, 3, scope))), tmp_path / "merged")
+    assert [each.host for each in whole.refused] == ["169.254.1.1"] * 2 + [str(each) for each in _hosts("8.8.9.0/28", "8.8.8.0/29")]
+    assert merged.refused == whole.refused
+    assert comparable(tmp_path / "merged") == comparable(tmp_path / "whole")
+
+
+def _hosts(*ranges: str) -> list[IpAddress]:
+    return [address for each in ranges for address in ip_network(each).hosts()]
+
+
+def test_who_opts_out_while_shards_are_surveyed_leaves_the_merged_report_too(tmp_path: Path) -> None:
+    one, two = in_parts(tmp_path, 2)
+    opted = {"opt_out": ["10.1.0.0/24", "10.2.0.8/29"]}
+    authority = {"authorised_by": "the next CISO"}
+    now = parse_scope(scope_text(MIXED, authority=authority, limits=opted).encode())
+    play(one, now, probe := Played(), shard=Shard(1, 2), resume=True)
+    assert "another opt_out" in refusal([one, two], tmp_path / "out")
+    play(two, now, probe, shard=Shard(2, 2), resume=True)
+    merged = merge([one, two], tmp_path / "merged")
+    assert probe.asked == []
+    assert (merged.left, merged.scope.authority.authorised_by) == (0, "the next CISO")
+    whole = play(tmp_path / "whole", now)
+    assert merged.targets == whole.targets
+    assert not [each.host for each in merged.targets if each.host.startswith("10.1.")]
+    # Who withdraws it is asked, and known once.
+    for number, part in enumerate((one, two), 1):
+        play(part, scope_of(), probe, shard=Shard(number, 2), resume=True)
+    assert {"10.1.0.7", "10.2.0.9"} <= set(probe.asked)
+    assert merge([one, two], tmp_path / "again").targets == play(tmp_path / "all").targets
 
 
 def test_shards_share_the_rate_of_the_scope(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ from pydantic import Field as Bounded
 from pydantic import TypeAdapter
 
 from leadglass.errors import ConfigurationError, WrongUsage
-from leadglass.survey.addresses import RefusedTarget, System
+from leadglass.survey.addresses import IpAddress, RefusedTarget, System, is_opted_out
 from leadglass.survey.chain import Chain
 from leadglass.survey.control import ProvenControl
 from leadglass.survey.folder import Folder, Lines
 from leadglass.survey.observations import UNREACHED, Observation
 from leadglass.survey.proving import Proving
 from leadglass.survey.results import METHOD, Result, Results, judge
-from leadglass.survey.scope import ExposureLimit, Scope
+from leadglass.survey.scope import Authority, ExposureLimit, Scope
 from leadglass.survey.shard import WHOLE, Shard
 
 NAME = "journal.jsonl"
@@ -71,6 +71,10 @@ class Plan:
     unproven: tuple[RefusedTarget, ...] = ()
     """Public hosts that are surveyed at less than the scope's level: nobody published that more is welcome."""
     proven: tuple[ProvenControl, ...] = ()
+    authority: Authority | None = None
+    """As this start had it: renewed since, perhaps."""
+    opt_out: tuple[str, ...] = ()
+    """Who had asked to be left alone by then."""
 
     def with_proofs(self, proving: Proving, asked: Collection[str], before: "Plan | None") -> "Plan":
         """With what was published for the hosts `asked` about now, and what an earlier start found of the others."""
@@ -135,8 +139,10 @@ class SoFar:
         return {*self.found, *self.silent, *self.faults}
 
     def take(self, key: Key, system: System, outcome: Outcome) -> None:
-        """Judge what was seen at one system; what we failed at before may be known now."""
+        """Judge what was seen at one system, in the place of what was known of it before."""
         self.faults.pop(key, None)
+        self.found.pop(key, None)
+        self.silent.discard(key)
         if isinstance(outcome, RefusedTarget):
             self.faults[key] = outcome
         elif system.from_range and all(seen.ending in UNREACHED for seen in outcome):
@@ -157,20 +163,27 @@ class SoFar:
     def results(self) -> Results:
         """What a report is made from, systems in the order of the scope."""
         plan = self.plan or Plan(0, 0, ())
+        places = {target.name: place for place, target in reversed(tuple(enumerate(self.scope.target)))}
+
+        def in_scope(each: RefusedTarget | ProvenControl) -> tuple[int, int, int]:
+            """Whichever start or shard found it out."""
+            address = ip_address(each.host)
+            return places[each.name], address.version, int(address)
+
         return Results(
             scope=self.scope,
             started=self.begin.started,
             seconds=self.seconds,
             run_id=self.begin.run_id,
             targets=tuple(self.found[key] for key in sorted(self.found)),
-            refused=(*plan.refused, *plan.unproven, *(self.faults[key] for key in sorted(self.faults))),
+            refused=(*plan.refused, *sorted(plan.unproven, key=in_scope), *(self.faults[key] for key in sorted(self.faults))),
             addresses_asked=self.done,
             addresses_silent=len(self.silent),
             left=self.left,
             shard="" if self.shard.is_whole else self.begin.shard,
             faults=len(self.faults),
             digest=self.begin.digest,
-            proven=plan.proven,
+            proven=tuple(sorted(plan.proven, key=in_scope)),
         )
 
 
@@ -240,9 +253,10 @@ def decoded(told: Mapping[str, Any]) -> Observation:
 
 
 def load(folder: Folder) -> SoFar:
-    """What the journal in `folder` says; raises `ConfigurationError` where it is damaged or of another version."""
+    """What the journal in `folder` says of who had not opted out at its last start; raises `ConfigurationError` where it is damaged."""
     so_far: SoFar | None = None
     chain = Chain()
+    asked: dict[Key, IpAddress] = {}
     for number, line in enumerate(folder.lines(NAME), 1):
         try:
             if so_far is None:
@@ -252,15 +266,25 @@ def load(folder: Folder) -> SoFar:
                 so_far = _begun(kind, content, chain)
             elif kind == "plan":
                 so_far.plan = content
+                so_far.begin = _as_of(so_far.begin, content)
             elif kind == "entry":
-                _put(so_far, content)
+                key, address = _put(so_far, content)
+                asked[key] = address
             else:
                 raise ValueError("begun twice")
         except (ValueError, LookupError, TypeError, RecursionError):
             raise ConfigurationError(f"line {number} of the journal in {folder.path} is damaged: survey again, into a new folder") from None
     if so_far is None:
         raise ConfigurationError(f"the journal in {folder.path} is empty: survey again, into a new folder")
-    return so_far
+    limits = so_far.scope.limits
+    return so_far.only(key for key, address in asked.items() if not is_opted_out(address, limits))
+
+
+def _as_of(begun: Begin, plan: Plan) -> Begin:
+    """The survey with what may have changed since it was begun."""
+    limits = begun.scope.limits.model_copy(update={"opt_out": plan.opt_out})
+    changed = {"limits": limits} | ({"authority": plan.authority} if plan.authority else {})
+    return dataclasses.replace(begun, scope=begun.scope.model_copy(update=changed))
 
 
 def _parsed(line: bytes) -> tuple[str, Any]:
@@ -290,9 +314,11 @@ def _begun(kind: str, content: Any, chain: Chain) -> SoFar:  # noqa: ANN401 - on
     return SoFar(content, chain=chain)
 
 
-def _put(so_far: SoFar, entry: Entry) -> None:
+def _put(so_far: SoFar, entry: Entry) -> tuple[Key, IpAddress]:
     target = so_far.scope.target[entry.target]
     system = System(target, ip_address(entry.address), ExposureLimit.CONNECT, from_range=target.is_range)
     outcome = RefusedTarget(target.name, entry.address, entry.fault) if entry.fault else tuple(decoded(told) for told in entry.doors)
-    so_far.take(_key(entry.target, system), system, outcome)
+    key = _key(entry.target, system)
+    so_far.take(key, system, outcome)
     so_far.seconds = max(so_far.seconds, entry.seconds)
+    return key, system.address

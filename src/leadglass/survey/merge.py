@@ -1,6 +1,7 @@
 """The shards of one survey put together: all of them, each once, whole, of one scope and one method, or nothing."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,12 +47,15 @@ def merged_of(parts: Sequence[tuple[Path, SoFar]]) -> Results:
         whole.seconds = max(whole.seconds, so_far.seconds)
     systems = max(plan.systems for plan in plans)
     if whole.done != systems:
+        missing = f"{systems - whole.done} of the scope's {systems} systems are in no shard"
+        more = f"the shards have {whole.done} systems, the scope has {systems}"
         raise ConfigurationError(
-            f"{systems - whole.done} of the scope's {systems} systems are in no shard: a name led to other addresses, or opt_out changed, "
-            "between the shards; survey them again with one scope, then merge"
+            f"{missing if whole.done < systems else more}: a name led to other addresses between the shards; survey them again, then merge"
         )
-    # Every shard tells of every target that the scope refuses.
-    refused = dict.fromkeys(each for plan in plans for each in plan.refused)
+    # Every shard tells of every target that the scope refuses; of two that say the same, twice.
+    refused = list(plans[0].refused)
+    for plan in plans[1:]:
+        refused += (Counter(plan.refused) - Counter(refused)).elements()
     unproven = tuple(each for plan in plans for each in plan.unproven)
     whole.plan = Plan(systems, systems, tuple(refused), unproven, tuple(each for plan in plans for each in plan.proven))
     runs = [so_far.begin.run_id for _, so_far in parts]
@@ -66,6 +70,10 @@ def _check_shards(parts: Sequence[tuple[Path, SoFar]]) -> None:
         if so_far.begin.digest != first.begin.digest:
             raise ConfigurationError(
                 f"{path} was surveyed with another scope, level or ca_file than {first_path}: merge shards of one scope"
+            )
+        if set(so_far.scope.limits.opt_out) != set(first.scope.limits.opt_out):
+            raise ConfigurationError(
+                f"{path} was surveyed with another opt_out than {first_path}: go on with each as opt_out is now (--resume), then merge"
             )
         if so_far.shard.count != count:
             raise ConfigurationError(f"{path} is shard {so_far.shard}, {first_path} is {first.shard}: merge shards of one split")

@@ -276,7 +276,8 @@ async def _planned(scope: Scope, surroundings: Surroundings, so_far: SoFar) -> t
     unproven = [system for _, system in waiting]
     proving = await prove(unproven, scope, surroundings, run_id=found.begin.run_id, per_second=_rate(scope, found.shard))
     asked = {str(system.address) for _, system in waiting}
-    found.plan = Plan(systems=len(systems), mine=len(mine), refused=tuple(refused)).with_proofs(proving, asked, found.plan)
+    planned = Plan(len(systems), len(mine), tuple(refused), authority=scope.authority, opt_out=scope.limits.opt_out)
+    found.plan = planned.with_proofs(proving, asked, found.plan)
     return found, [(key, system) for (key, _), system in zip(waiting, proving.systems, strict=True)], found.plan
 
 
