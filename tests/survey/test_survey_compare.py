@@ -239,3 +239,23 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(tmp_path: Path) -> N
     path.write_text(good)  # as it was
     told = CliRunner().invoke(app, ["survey", "compare", str(tmp_path / "a"), "--out", str(tmp_path / "out")])
     assert "is in use" in str(told.exception)
+
+
+UNCOUNTED = {"level": "records", "records": None}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        (opened(100), opened(900), Verdict.UGLY),
+        # A bound that was raised, or a survey that did not count yet, is no growth of the archive.
+        (opened(100, exact=False), opened(900), Verdict.BAD),
+        (opened(100), opened(900, exact=False), Verdict.BAD),
+        (UNCOUNTED, opened(900), Verdict.BAD),
+        ({}, opened(900, exact=False), Verdict.UGLY),
+        (opened(900, exact=False), {}, Verdict.GOOD),
+    ],
+)
+def test_a_country_is_not_ugly_by_a_count_that_got_better(before: Mapping[str, Any], after: Mapping[str, Any], verdict: Verdict) -> None:
+    (country,) = step(doc({"10.0.0.1": before}), doc({"10.0.0.1": after}, at="2026-02-01")).countries
+    assert country.verdict is verdict

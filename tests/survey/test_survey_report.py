@@ -112,6 +112,16 @@ def test_every_report_says_the_same() -> None:
     assert "2 of 4 systems are open: 11 patients" in text.summary(MIXED)
 
 
+def test_the_terminal_too_says_what_was_not_counted_or_not_to_its_end() -> None:
+    opened = RecordCounts(5, 6, 70, exact=False)
+    some = dataclasses.replace(MIXED.targets[0], level=ExposureLevel.RECORDS, records=opened)
+    assert "1 of 1 systems are open: at least 5 patients" in text.summary(dataclasses.replace(MIXED, targets=(some,)))
+    uncounted = dataclasses.replace(some, records=None)
+    assert "at least 5 patients, 6 studies" in text.summary(dataclasses.replace(MIXED, targets=(some, uncounted)))
+    asked = dataclasses.replace(MIXED, targets=(uncounted,), scope=MIXED.scope.lowered(ExposureLimit.QUERY))
+    assert "1 of 1 systems are open: records not counted at level query" in text.summary(asked)
+
+
 def test_results_have_the_keys_that_other_programs_rely_on() -> None:
     document = json.loads(to_json(MIXED))
     assert {"method", "started", "seconds", "authority", "level"} <= document["survey"].keys()

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from leadglass.cli import app
 from leadglass.errors import ConfigurationError
 from leadglass.survey.addresses import RefusedTarget, System, systems_of
 from leadglass.survey.briefing import Briefing
@@ -233,6 +235,20 @@ def test_no_system_is_outside_its_target_or_opted_out(named: object, opted: list
         assert address == named or address in ip_network("10.0.0.0/28")
         assert address not in opted
         assert any(address in network for network in private)
+
+
+def test_a_name_with_the_roots_dot_is_told_to_a_server_without_it() -> None:
+    ((system,), _) = systems(scope_of({"host": "pacs.example."}), {"pacs.example.": ["10.0.0.1"]})
+    assert system.server_name == "pacs.example"
+
+
+def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    """A list of targets is often somebody else's: C1 controls and marks of direction get through as text."""
+    (tmp_path / "scope.toml").write_text(scope_text([{"name": "North\x9b2J\u202eEvil", "host": "8.8.8.8", "dimse_ports": [104]}]))
+    for options in (["--dry-run"], []):
+        said = CliRunner().invoke(app, ["survey", str(tmp_path / "scope.toml"), "--out", str(tmp_path / "out"), *options]).output
+        assert "North\\x9b2J\\u202eEvil (8.8.8.8)" in said
+        assert not {"\x9b", "\u202e"} & set(said)
 
 
 # Targets in a CSV file

@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import time
 from collections.abc import Callable
 from email import message_from_bytes
 from io import BytesIO
@@ -86,6 +87,24 @@ def test_a_system_of_two_ports_is_given_one_object(tmp_path: Path) -> None:
         result = run_one(tmp_path, {"dimse_ports": [first, second]}, write_probe=True)
     assert len(taken) == 1
     assert [door.write for door in result.doors if isinstance(door, Dimse)] == [Write.ACCEPTED, Write.OFFERED]
+
+
+def test_an_object_that_was_not_answered_may_be_stored_and_is_not_offered_again(tmp_path: Path) -> None:
+    taken: list[Any] = []
+
+    def slowly(event: evt.Event) -> int:
+        taken.append(event.dataset)
+        time.sleep(1)
+        return 0
+
+    ae = AE()
+    ae.add_supported_context(SECONDARY_CAPTURE)
+    with serving(ae, [(evt.EVT_C_STORE, slowly)]) as first, taking(0, taken) as second:
+        result = run_one(tmp_path, {"dimse_ports": [first, second]}, write_probe=True, timeout_seconds=0.4)
+    (sent,) = taken
+    told = [door.synthetic_object for door in result.doors if isinstance(door, Dimse)]
+    assert told == [int(sent.SOPInstanceUID.removeprefix("2.25.")), None]
+    assert result.write is Write.OFFERED
 
 
 def test_storescp_writes_what_pydicom_reads(tmp_path: Path) -> None:

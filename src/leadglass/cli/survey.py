@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 from leadglass.cli.access import JsonOption
 from leadglass.cli.advisories import advisories
-from leadglass.cli.output import console, progress_bar, say
+from leadglass.cli.output import console, printable, progress_bar, say
 from leadglass.survey.scope import ExposureLimit
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def survey(
     if as_json:
         console.out(to_json(results).decode())
     elif dry_run:
-        console.out(text.plan(results))
+        console.out(printable(text.plan(results)))
     else:
         _tell(results, out)
     if results.signal:
@@ -99,7 +99,7 @@ def _tell(results: "Results", out: Path) -> None:
     from leadglass.survey.folder import Folder
     from leadglass.survey.report import text
 
-    console.out(text.summary(results))
+    console.out(printable(text.summary(results)))
     if results.left:
         renewed = "have the authority renewed, change authority.valid_until, then " if results.authority_ended else ""
         say(f"{results.left} systems were not asked yet: {renewed}go on with the same command and --resume")
@@ -142,7 +142,7 @@ def compare(folders: Folders, out: Out, encrypt_to: EncryptTo = None, identity: 
     if as_json:
         console.out(comparing.to_json(compared).decode())
     else:
-        console.out(text.comparison(compared))
+        console.out(printable(text.comparison(compared)))
         say(f"page: {target.path_of('comparison.html')}")
     if compared.exit_code:
         raise typer.Exit(compared.exit_code)

@@ -48,7 +48,8 @@ class System:
     @property
     def server_name(self) -> str:
         """The name that the operator knows it by; the address where there is none."""
-        return str(self.address) if self.target.network is not None else self.target.host
+        # Without the root's dot: neither TLS (RFC 6066 3) nor a certificate's names have one.
+        return str(self.address) if self.target.network is not None else self.target.host.rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)

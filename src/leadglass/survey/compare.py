@@ -241,10 +241,22 @@ def _country(name: str, systems: Sequence[System]) -> Country:
     before, after = _exposed(each.before for each in both), _exposed(each.after for each in both)
     # As it would be if what is unclear had not changed at all: where that is another verdict, there is none.
     surely = _exposed(each.before if each.change is Change.UNCLEAR else each.after for each in both)
-    verdict = _verdict(before, after)
-    if not both or verdict is not _verdict(before, surely):
+    # What was not counted, or not to its end, cannot be seen to grow.
+    sized = [each for each in both if not _is_open(each.before) or all(map(_is_exact, filter(_is_open, (each.before, each.after))))]
+    known, grown = _exposed(each.before for each in sized), _exposed(each.after for each in sized)
+    surely_grown = _exposed(each.before if each.change is Change.UNCLEAR else each.after for each in sized)
+    verdict = _verdict((before[0], known[1]), (after[0], grown[1]))
+    if not both or verdict is not _verdict((before[0], known[1]), (surely[0], surely_grown[1])):
         verdict = Verdict.UNCLEAR
     return Country(name, _counted(systems), before[0], after[0], before[1], after[1], verdict)
+
+
+def _is_open(seen: Seen | None) -> bool:
+    return seen is not None and seen.level.is_open
+
+
+def _is_exact(seen: Seen | None) -> bool:
+    return seen is not None and seen.records is not None and seen.records.exact
 
 
 def _exposed(systems: Iterable[Seen | None]) -> tuple[int, int]:

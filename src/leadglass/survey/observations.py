@@ -287,7 +287,7 @@ class Dimse:
     store_status: int | None = None
     """Of the one synthetic object that `write_probe` offers."""
     synthetic_object: int | None = None
-    """The last component of its SOP Instance UID, `2.25.` before it, where it was accepted: so that it can be found and deleted."""
+    """The last component of its SOP Instance UID, `2.25.` before it, where it was accepted, or not answered: so that it can be deleted."""
     fingerprint: int | None = None
     """Row of `data/fingerprints.csv`."""
     toolkit_version: VersionNumber | None = None

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from leadglass.survey.addresses import RefusedTarget, System
 from leadglass.survey.briefing import Briefing, Counted, Probe
 from leadglass.survey.dialer import ScopedDialer
-from leadglass.survey.observations import CountedBy, Dimse, Observation
+from leadglass.survey.observations import CountedBy, Dimse, Observation, Write
 from leadglass.survey.probes import PROBES
 from leadglass.survey.tally import run_key
 
@@ -90,7 +90,9 @@ async def _look_at(system: System, briefing: Briefing, probes: Sequence[Probe]) 
 def _knowing(briefing: Briefing, seen: Observation) -> Briefing:
     """What the other doors of a system need not be asked any more: what a product has counted, a second object, a second sign-in."""
     if isinstance(seen, Dimse):
-        return replace(briefing, write_probe=briefing.write_probe and seen.store_status is None)
+        # Still "offered" where the probe should have found out: what was sent was not answered, and may be stored all the same.
+        was_offered = seen.store_status is not None or seen.write is Write.OFFERED
+        return replace(briefing, write_probe=briefing.write_probe and not was_offered)
     if seen.synthetic_object is not None:
         briefing = replace(briefing, write_probe=False)
     if seen.default_account is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from leadglass.survey.compare import Comparison, Verdict
 from leadglass.survey.results import Result, Results
+from leadglass.survey.scope import ExposureLimit
 
 _LISTED = 20
 _WIDEST = 42
@@ -13,10 +14,8 @@ _WIDEST = 42
 def summary(results: Results) -> str:
     """The headline numbers and the worst systems, as lines of text."""
     totals = results.totals
-    images = f"{_count(totals.instances, 'image')}, {totals.instances_accessible} of them accessible"
-    records = f"{_count(totals.patients, 'patient')}, {totals.studies} studies, {images}"
     viewers = f"{_count(totals.open_viewers, 'viewer')} without sign-in"
-    lines = [f"{totals.open} of {totals.systems} systems are open: {records}; {viewers}", ""]
+    lines = [f"{totals.open} of {totals.systems} systems are open: {_sum(results)}; {viewers}", ""]
     if results.left:
         ended = (
             f": the authority ended on {results.scope.authority.valid_until}, and nothing more was sent" if results.authority_ended else ""
@@ -37,6 +36,16 @@ def summary(results: Results) -> str:
         lines.append(f"... and {more} more systems with findings, in the report")
     lines += [f"{each.name} ({each.host}): {each.why}" for each in results.refused[:_LISTED]]
     return "\n".join(lines)
+
+
+def _sum(results: Results) -> str:
+    """The records of all open systems; what was not asked is not none, and what was not counted to its end not all."""
+    if not results.scope.limits.level.reaches(ExposureLimit.COUNT):
+        return f"records not counted at level {results.scope.limits.level}"
+    totals = results.totals
+    images = f"{_count(totals.instances, 'image')}, {totals.instances_accessible} of them accessible"
+    all_counted = all(result.records is not None and result.records.exact for result in results.targets if result.level.is_open)
+    return f"{'' if all_counted else 'at least '}{_count(totals.patients, 'patient')}, {totals.studies} studies, {images}"
 
 
 def pace(rate: float, remaining: float | None) -> str:

@@ -205,7 +205,7 @@ async def _offer_object(session: Session, found: Dimse) -> Dimse:
     status = await conversation.store(context, offered.uid, offered.data)
     found = replace(found, store_status=status)
     if status is None:
-        return found
+        return replace(found, synthetic_object=offered.number)
     if kind_of(status) in {StatusKind.SUCCESS, StatusKind.WARNING}:
         return replace(found, write=Write.ACCEPTED, synthetic_object=offered.number)
     return replace(found, write=Write.REFUSED)
