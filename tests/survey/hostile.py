@@ -89,6 +89,17 @@ def never_stops(link: socket.socket) -> None:
         raw.flush()
 
 
+def drips_matches(link: socket.socket) -> None:
+    """Answers one match after another, whatever it is told, each of them in time."""
+    raw = Raw(link)
+    context, number = raw.find_request()
+    match = identifier.encode(Level.STUDY, {"StudyInstanceUID": "1.2.3"})
+    for _ in range(60):
+        raw.machine.send_message(context, FindResponse(number, 0xFF00), match)
+        raw.flush()
+        time.sleep(0.2)
+
+
 def answers_after_the_release(link: socket.socket) -> None:
     """Is asked to release and goes on about a query that nobody put."""
     raw = Raw(link)

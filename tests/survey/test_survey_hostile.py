@@ -21,6 +21,7 @@ from tests.survey.hostile import (
     answers_another_question,
     babbles,
     deep,
+    drips_matches,
     endless_body,
     endless_headers,
     is_silent_to_an_echo,
@@ -131,6 +132,13 @@ def test_a_query_that_is_answered_badly_comes_to_an_end(tmp_path: Path, talk: Ta
     assert (door.level, door.query) == (level, query)
     assert time.monotonic() - began < 20
     assert psutil.Process().memory_info().rss - before < 100 << 20
+
+
+def test_what_comes_after_a_cancel_is_not_waited_for_match_by_match(tmp_path: Path) -> None:
+    began = time.monotonic()
+    door = dimse(tmp_path, drips_matches, level="query")
+    assert (door.level, door.query) == (ExposureLevel.RECORDS, QueryAnswer.ANSWERED)
+    assert time.monotonic() - began < 6
 
 
 @contextmanager

@@ -210,15 +210,17 @@ class Search:
         return self.status is not None and kind_of(self.status) in {StatusKind.SUCCESS, StatusKind.WARNING}
 
     async def stop(self) -> None:
-        """Ask the archive to send no more (C-CANCEL), and take what is still on its way."""
+        """Ask the archive to send no more (C-CANCEL), and take what is still on its way, as long as one answer may take."""
         if self.answer is not None:
             return
         with contextlib.suppress(AssociationFailed, BadInput, TimeoutError):
             async with asyncio.timeout(self._conversation.seconds):
                 await self._conversation.association.cancel(self._context, self._message_id)
-        for _ in range(MAX_DRAINED):
-            if await self.next_match() is None:
-                return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._conversation.seconds):
+                for _ in range(MAX_DRAINED):
+                    if await self.next_match() is None:
+                        return
         self._end(QueryAnswer.ANSWERED)
 
 
