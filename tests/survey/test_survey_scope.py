@@ -163,7 +163,19 @@ def test_a_public_address_is_refused_without_the_switch(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["169.254.169.254", "224.0.0.1", "0.0.0.0", "0.0.0.1", "fe80::1", "ff02::1", "::", "2002:a9fe:a9fe::1", "64:ff9b::a00:1", "fec0::1"],
+    [
+        "169.254.169.254",
+        "224.0.0.1",
+        "0.0.0.0",
+        "0.0.0.1",
+        "fe80::1",
+        "ff02::1",
+        "::",
+        "2002:a9fe:a9fe::1",
+        "2001:0:808:808::1",
+        "64:ff9b::a00:1",
+        "fec0::1",
+    ],
 )
 def test_plumbing_is_never_surveyed(host: str) -> None:
     assert "never surveyed" in why(scope_of({"host": host}, unsafe_public_addresses=True))

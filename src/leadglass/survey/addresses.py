@@ -18,8 +18,8 @@ IpAddress: TypeAlias = IPv4Address | IPv6Address
 
 PRIVATE = tuple(ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
 
-_NEVER = tuple(ip_network(text) for text in ("0.0.0.0/8", "2002::/16", "fec0::/10", "64:ff9b::/96"))
-"""This host (RFC 1122 3.2.1.3), 6to4 and NAT64, which lead to an IPv4 address that was not judged, and what site-local was."""
+_NEVER = tuple(ip_network(text) for text in ("0.0.0.0/8", "2002::/16", "2001::/32", "fec0::/10", "64:ff9b::/96"))
+"""This host (RFC 1122 3.2.1.3), 6to4, Teredo and NAT64, which lead to an IPv4 address that was not judged, and what site-local was."""
 DNS_PORT = 53
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
