@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtensionOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -348,3 +348,17 @@ def test_a_certificate_of_no_version_that_there_is_ends_no_survey() -> None:
     with pytest.raises(x509.InvalidVersion):
         x509.load_der_x509_certificate(hostile.read_bytes())
     assert transport._certificate(hostile.read_bytes(), None) is None  # noqa: SLF001 # no TLS library of ours would serve it
+
+
+@pytest.mark.parametrize("names", ["3004a3023000", "3004a5023000", "ffff", "3000"], ids=["x400Address", "ediPartyName", "junk", "none"])
+def test_names_that_no_library_reads_hide_no_certificate(names: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pacs.example")])
+    alternatives = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex(names))
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), 7, dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2034, 1, 1, tzinfo=dt.UTC)
+    )
+    der = made.add_extension(alternatives, critical=False).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    seen = transport._certificate(der, None, "pacs.example")  # noqa: SLF001 # a name that no test can listen under
+    assert seen is not None
+    assert (seen.name_matches, seen.self_signed) == (False, True)

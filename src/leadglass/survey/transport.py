@@ -340,7 +340,7 @@ def _is_for(certificate: x509.Certificate, name: str) -> bool:
     """Whether a certificate names this host, or has a wildcard for it (RFC 9525 6.3)."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return False
     wanted = name.lower().rstrip(".")
     _, _, domain = wanted.partition(".")
