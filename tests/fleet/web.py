@@ -44,6 +44,9 @@ class WebSpeaker(asyncio.Protocol):
                 "CountInstances": held.instances,
             }
             return self._json(counts)
+        if path.startswith("/studies?since="):
+            # Beyond the end of its list: whoever may ask is given nobody.
+            return self._json([])
         if path.startswith("/instances?"):
             return self._json([_ID])
         if path == f"/instances/{_ID}/file" and held.hands_out_images:

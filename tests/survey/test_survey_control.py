@@ -385,7 +385,7 @@ def test_a_shard_looks_for_proofs_at_its_part_of_the_rate_and_probes_no_sooner_t
         limits = {"level": "retrieve", "unsafe_public_addresses": True, "timeout_seconds": 2, "connections_per_second": 2 * RATE}
         scope = parse_scope((scope_text(targets, limits=limits) + table("control", {"key": KEY})).encode())
         half = journal.begin(scope, now=NOW, shard=Shard(1, 2))
-        asyncio.run(run(scope, now=NOW, surroundings=surroundings(http=port), probing=begins, so_far=half))
+        asyncio.run(run(scope, clock=lambda: NOW, surroundings=surroundings(http=port), probing=begins, so_far=half))
     visits = fleet.of(*hosts)
     assert len(visits) > 6
     assert visits[-1].opened - visits[0].opened > (len(visits) - 1) / RATE - 0.05

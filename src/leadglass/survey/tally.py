@@ -33,7 +33,7 @@ class Tally:
         self._instances = 0
 
     def add(self, issuer: str, patient_id: str, study: str, instances: int) -> bool:
-        """Count one study; False for one that was met before, which counts once, and for one that a survey stored itself: it is nobody's."""
+        """Count one study; False for one that was met before, and for one that a survey stored itself: it is nobody's."""
         if patient_id.startswith(PATIENT_ID):
             return False
         hashed = self._hash("study", study)
