@@ -72,4 +72,6 @@ web_ports = []
         (result,) = survey(Path(scope.name), tmp_path / "out").targets
     assert result.level == "images"
     assert result.records is not None
-    assert (result.records.instances, result.records.exact) == (len({image.sop_instance for image in valid}), True)
+    assert result.records.instances == len({image.sop_instance for image in valid})
+    # Ten of the images name no patient: how many patients those are, nobody can say.
+    assert not result.records.exact

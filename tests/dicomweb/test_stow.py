@@ -207,7 +207,8 @@ def test_a_large_object_goes_in_and_out_in_bounded_memory(client: Client, clinic
 def test_a_token_that_may_not_store_is_refused_and_the_trail_says_so(clinician: Client, content_type: str, body: bytes) -> None:
     before = len(clinician.archive.trail())
     assert clinician.request("POST", "/studies", {"Content-Type": content_type}, data=body).status_code == 403
-    entries = [entry for entry in clinician.archive.trail()[before:] if entry["door"] == "dicomweb"]
+    # An entry without an action may come between: what was refused before an operation, counted for a minute.
+    entries = [entry for entry in clinician.archive.trail()[before:] if entry["door"] == "dicomweb" and entry["action"] is not None]
     assert [(entry["kind"], entry["action"], entry["outcome"]) for entry in entries] == [("denied", "store", "refused")]
 
 
