@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
+from pydicom.valuerep import PersonName
 
 from leadglass.dicom.header import Header, scan
 from leadglass.dicom.levels import Root
@@ -65,6 +66,11 @@ def named(draw: st.DrawFn) -> tuple[str, str]:
     return term, "=".join(groups)
 
 
+def first_letter(text: str) -> str:
+    """With its voicing mark: of half width they are two characters of JIS X 0201, and still one letter, which \uff80* does not begin."""
+    return text[: 2 if text[1:2] == "\uff9e" else 1]
+
+
 @given(named(), st.booleans())
 def test_a_name_is_found_by_a_query_in_its_own_character_set(drawn: tuple[str, str], implicit: bool) -> None:
     """Object and query written by pydicom: ours reads both, and they match, whole and by each group's beginning."""
@@ -76,11 +82,12 @@ def test_a_name_is_found_by_a_query_in_its_own_character_set(drawn: tuple[str, s
     stored.StudyInstanceUID = stored.SeriesInstanceUID = stored.SOPInstanceUID = stored.SOPClassUID = "1.2.3"
     header = scan(written(stored, implicit=implicit), syntax, complete=True)
     assert isinstance(header, Header)
-    for pattern in (name, "=".join(group[0] + "*" for group in name.split("=")), name.split("=")[-1] + "*"):
+    for pattern in (name, "=".join(first_letter(group) + "*" for group in name.split("=")), name.split("=")[-1] + "*"):
         asked = Dataset()
         asked.SpecificCharacterSet = term.split("\\")
         asked.QueryRetrieveLevel = "STUDY"
-        asked.PatientName = pattern
+        # pydicom says "?" for each kana that stands beside a Latin sign in JIS X 0201, which has both.
+        asked.PatientName = PersonName(pattern.encode("shift_jis")) if term == "ISO_IR 13" else pattern
         query = query_from_identifier(written(asked, implicit=implicit), syntax, Root.STUDY)
         assert matches("PatientName", query.keys["PatientName"], header.values["PatientName"]), (term, name, pattern)
 
