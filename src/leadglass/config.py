@@ -124,6 +124,15 @@ class WebSection(_Section):
     """Whoever asks for more gets this many and a warning, and the rest by `offset`."""
 
 
+class PagesSection(_Section):
+    """The pages for people, at the same address as DICOMweb."""
+
+    idle_minutes: float = Field(default=15.0, gt=0)
+    """A session ends after so long without a request: the next person at a shared workstation is not whoever left it."""
+    longest_hours: float = Field(default=10.0, gt=0)
+    """It ends after a working day, however busy: what was stolen of it is worth no more than that."""
+
+
 class StorageSection(_Section):
     """What is kept free, and how large an object may be."""
 
@@ -153,6 +162,7 @@ class Settings(_Section):
     keys: KeysSection = KeysSection()
     dimse: DimseSection = DimseSection()
     web: WebSection = WebSection()
+    pages: PagesSection = PagesSection()
     storage: StorageSection = StorageSection()
     pixels: PixelsSection = PixelsSection()
 

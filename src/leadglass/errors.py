@@ -6,6 +6,7 @@ LeadglassError                  exit 3: our fault, unless a branch below says ot
 ├── Refused                     exit 1: an answer, not a fault
 │   ├── NotIdentified               nobody we know; a door says nothing more than that
 │   │   └── UserNotIdentified           a peer that we know, and with it a token that is nobody's
+│   ├── TooOften                    somebody tries to sign in too often; knows how long to wait
 │   ├── NotAllowed                  known, but the policy does not give this
 │   ├── UnknownDestination          nobody to whom objects can be sent has this AE title
 │   ├── HomeInUse                   another process owns HOME
@@ -61,6 +62,14 @@ class NotIdentified(Refused):
 
 class UserNotIdentified(NotIdentified):
     pass
+
+
+class TooOften(Refused):
+    """`seconds` to wait before the next try."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"too many tries to sign in; wait {seconds} seconds")
+        self.seconds = seconds
 
 
 class NotAllowed(Refused):

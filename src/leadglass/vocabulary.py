@@ -40,6 +40,7 @@ class Door(StrEnum):
     DIMSE = "dimse"
     DIMSE_PLAINTEXT = "dimse-plaintext"
     DICOMWEB = "dicomweb"
+    PAGES = "pages"
     CONTROL = "control"
 
 

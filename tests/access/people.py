@@ -1,5 +1,6 @@
 """An archive's access half for the tests: a real registry, a real trail, a gate over both, and a clock that can be set."""
 
+import base64
 import datetime
 import os
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from leadglass.access.factors import hotp, step_at
 from leadglass.access.gate import Gate
 from leadglass.access.grant import AdministerGrant
-from leadglass.access.identity import BearerToken, LocalUser, PeerCertificate, Principal
+from leadglass.access.identity import BearerToken, LocalUser, PasswordAndCode, PeerCertificate, Principal
 from leadglass.access.peers import Peer, Pin
 from leadglass.access.policy import DEFAULT_POLICY, parse_policy
 from leadglass.access.registry import Registry
@@ -84,6 +86,24 @@ class House:
 
     def bearer(self, user: str, *may: Action) -> Principal:
         return self.gate.identify(Door.DICOMWEB, BearerToken(self.token(user, *may)[1].reveal()))
+
+    def factor(self, name: str) -> tuple[str, list[str]]:
+        """A second factor: its secret and its recovery codes."""
+        secret, codes = self.administer(lambda grant: self.registry.accounts.set_factor(grant, name))
+        return secret, [code.reveal() for code in codes]
+
+    def code(self, secret: str, steps: int = 0) -> str:
+        """What an authenticator shows now, or so many steps later."""
+        return hotp(base64.b32decode(secret), step_at(self.clock()) + steps)
+
+    def sign_in(self, name: str, code: str, password: Secret = PASSWORD, address: str = HOME_ADDRESS) -> tuple[Principal, str]:
+        """Sign in at the pages; the principal and what the browser is to show."""
+        principal, cookie = self.gate.sign_in(Door.PAGES, PasswordAndCode(name, password, Secret(code)), address)
+        return principal, cookie.reveal()
+
+    def cookie(self, name: str) -> str:
+        """A session of somebody who has no second factor yet."""
+        return self.sign_in(name, self.code(self.factor(name)[0]))[1]
 
     def peer(self, ae_title: str, *may: Action, networks: tuple[str, ...] = ("127.0.0.0/8",), unsafe_plaintext: bool = False) -> bytes:
         """A peer with a key of its own; gives its certificate."""

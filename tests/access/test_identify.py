@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from leadglass.access.identity import BearerToken, Credentials, LocalUser, PeerCertificate, PlaintextPeer
+from leadglass.access.identity import BearerToken, Credentials, LocalUser, PeerCertificate, PlaintextPeer, SessionCookie
 from leadglass.access.peers import Peer, Pin
 from leadglass.errors import NotAllowed, NotIdentified
 from leadglass.trail.entries import Kind
@@ -195,6 +195,7 @@ def test_a_door_believes_its_own_kind_of_credentials_alone(house: House) -> None
         Door.DIMSE: PeerCertificate(shown, "CT1", HOME_ADDRESS),
         Door.DIMSE_PLAINTEXT: PlaintextPeer("CT1", HOME_ADDRESS),
         Door.DICOMWEB: BearerToken(text),
+        Door.PAGES: SessionCookie(house.cookie("anna")),
         Door.CONTROL: LocalUser(0),
     }
     assert set(right) == set(Door)

@@ -1,6 +1,8 @@
 """Accounts, tokens and peers as they are kept."""
 
 import re
+import statistics
+import time
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from leadglass.access.peers import Peer, Pin, parse_network
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
 from leadglass.access.tokens import make_text, well_formed
-from leadglass.errors import Damaged, NotAllowed, WrongUsage
+from leadglass.errors import Damaged, NotAllowed, NotIdentified, WrongUsage
 from leadglass.vocabulary import Action, Role
 from tests.access.people import ARCHIVE, KEY, PASSWORD, House, certificate
 
@@ -80,6 +82,23 @@ def test_a_password_opens_its_own_account_alone(house: House) -> None:
     assert not verify("nobody", PASSWORD)
     house.administer(lambda grant: house.registry.accounts.disable(grant, "anna"))
     assert not verify("anna", PASSWORD)
+
+
+def test_an_unknown_name_takes_as_long_as_a_wrong_password(house: House) -> None:
+    house.user("anna", Role.CLINICIAN)
+    house.factor("anna")
+
+    def seconds(name: str) -> float:
+        before = time.perf_counter()
+        with pytest.raises(NotIdentified):
+            house.sign_in(name, "000000", Secret("wrong horse battery"))
+        return time.perf_counter() - before
+
+    known, unknown = zip(*((seconds("anna"), seconds("nobody")) for _ in range(5)), strict=True)
+    # The first of all may not take longer either: it would tell that a hash is made for nobody.
+    assert unknown[0] < 3 * statistics.median(unknown)
+    assert 0.5 < statistics.median(unknown) / statistics.median(known) < 2
+    assert min(unknown) > 0.02
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "../x", "M\u00fcller", "x" * 65, "a\n", "DOE^JOHN"])

@@ -28,7 +28,7 @@ def test_the_doors_are_on_loopback_unless_said_otherwise() -> None:
             "[dimse]\nlisten_on = '0.0.0.0:104'",
             "dimse.listen_on: unknown key 'listen_on'; known here: additional_storage_classes, artim_timeout_seconds",
         ),
-        ("[dicom]\nport = 104", "dicom: unknown key 'dicom'; known here: archive, dimse, keys, pixels, storage, web"),
+        ("[dicom]\nport = 104", "dicom: unknown key 'dicom'; known here: archive, dimse, keys, pages, pixels, storage, web"),
         ("[dimse]\nlisten = 'everywhere'", "is not HOST:PORT, as in 127.0.0.1:2762"),
         ("[dimse]\nmax_associations = 0", "dimse.max_associations: Input should be greater than or equal to 1"),
         ("[dimse]\nmax_associations = '7'", "dimse.max_associations: Input should be a valid integer"),

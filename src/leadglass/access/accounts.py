@@ -1,19 +1,19 @@
 """The people who have an account: their roles, and a password that is only ever compared."""
 
+import base64
 import os
 import re
-import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from leadglass.access.clock import Clock
-from leadglass.access.grant import AdministerGrant
+from leadglass.access.factors import Factor, Used, new_factor, readable
+from leadglass.access.grant import AdministerGrant, SigningIn
 from leadglass.access.holds import Leaving
 from leadglass.access.sealed import SealedFile
 from leadglass.access.secret import Secret
@@ -26,14 +26,13 @@ MIN_PASSWORD = 12
 MAX_PASSWORD = 1024
 _ITERATIONS, _LANES, _MEMORY_KIB = 3, 4, 64 * 1024
 """RFC 9106 section 4, second recommended option: about 0.1 s and 64 MiB a guess."""
-_READABLE = "abcdefghijkmnpqrstuvwxyz23456789"
+_SALT_BYTES, _HASH_BYTES = 16, 32
 _PASSWORD_GROUPS, _PASSWORD_GROUP = 5, 5
 
 
 def generate_password() -> Secret:
     """A password of 125 random bits that can be read out and typed."""
-    groups = ["".join(secrets.choice(_READABLE) for _ in range(_PASSWORD_GROUP)) for _ in range(_PASSWORD_GROUPS)]
-    return Secret("-".join(groups))
+    return readable(_PASSWORD_GROUPS, _PASSWORD_GROUP)
 
 
 def require_name(name: str) -> None:
@@ -51,21 +50,28 @@ class Account:
     disabled: bool
     created: int
     password_hash: str = field(repr=False)
+    factor: Factor | None = None
+    """Without one nobody signs in at the pages."""
 
 
 def _decode(row: dict[str, Any]) -> tuple[str, Account]:
     roles = frozenset(Role(role) for role in row["roles"])
-    return row["name"], Account(row["name"], roles, row["disabled"], row["created"], row["password"])
+    kept = row.get("factor")
+    factor = None if kept is None else Factor(kept["secret"], tuple(kept["recovery"]), kept["last_step"])
+    return row["name"], Account(row["name"], roles, row["disabled"], row["created"], row["password"], factor)
 
 
 def _encode(account: Account) -> dict[str, Any]:
     roles = sorted(account.roles)
+    factor = account.factor
+    kept = None if factor is None else {"secret": factor.secret, "recovery": list(factor.recovery), "last_step": factor.last_step}
     return {
         "name": account.name,
         "roles": roles,
         "disabled": account.disabled,
         "created": account.created,
         "password": account.password_hash,
+        "factor": kept,
     }
 
 
@@ -78,11 +84,7 @@ class Accounts:
         self._leaving = leaving
         # One guess at a time: 64 MiB each, and a stranger must not choose how many.
         self._guessing = threading.Lock()
-
-    @cached_property
-    def _nobody(self) -> str:
-        """The hash of a password that nobody has."""
-        return _hash(generate_password())
+        self._nobody = _phc(os.urandom(_SALT_BYTES), os.urandom(_HASH_BYTES))
 
     def get(self, name: str) -> Account | None:
         return self.table.get(name)
@@ -96,8 +98,7 @@ class Accounts:
         given = frozenset(roles)
         if not given:
             raise WrongUsage(f"an account needs a role: {', '.join(Role)}")
-        if not MIN_PASSWORD <= len(password.reveal_bytes()) <= MAX_PASSWORD:
-            raise WrongUsage(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} bytes")
+        _require_fit(password)
         account = Account(name, given, disabled=False, created=self._clock(), password_hash=_hash(password))
 
         def make(existing: Account | None) -> Account:
@@ -108,29 +109,83 @@ class Accounts:
         return self.table.put(grant, name, make)
 
     def disable(self, grant: AdministerGrant, name: str) -> Account:
-        """Disable an account and with it every token made for it, from the next request on; `Refused` for the last administrator's."""
+        """Disable an account and with it every token made for it and every session, from the next request on; `Refused` for the last administrator's."""
 
+        def leave(account: Account) -> Account:
+            self._leaving(name)
+            return replace(account, disabled=True)
+
+        return self._change(grant, name, leave)
+
+    def set_password(self, grant: AdministerGrant, name: str, password: Secret) -> Account:
+        """Another password; raises `WrongUsage` for one that is too short."""
+        _require_fit(password)
+        hashed = _hash(password)
+        return self._change(grant, name, lambda account: replace(account, password_hash=hashed))
+
+    def set_factor(self, grant: AdministerGrant, name: str) -> tuple[str, tuple[Secret, ...]]:
+        """A new second factor in place of what there was: its secret (base32) and its recovery codes, which are shown once."""
+        factor, codes = new_factor()
+        self._change(grant, name, lambda account: replace(account, factor=factor))
+        return factor.secret, codes
+
+    def _change(self, grant: AdministerGrant, name: str, change: Callable[[Account], Account]) -> Account:
         def make(existing: Account | None) -> Account:
             if existing is None:
                 raise NotAllowed(f"there is no account {name}; `leadglass user list HOME` shows who has one")
-            self._leaving(name)
-            return replace(existing, disabled=True)
+            return change(existing)
 
         return self.table.put(grant, name, make)
+
+    def use_code(self, authority: SigningIn, code: Secret) -> Used | None:
+        """Use up a code of whoever signs in, durable on return; None if it is none of his."""
+        found: list[Used] = []
+
+        def make(existing: Account | None) -> Account:
+            used = existing.factor.use(code, self._clock()) if existing and existing.factor else None
+            if existing is None or used is None:
+                raise _NoCode
+            found.append(used)
+            return replace(existing, factor=used.factor)
+
+        try:
+            self.table.put(authority, authority.name, make)
+        except _NoCode:
+            return None
+        return found[0]
+
+    def matches(self, name: str, password: Secret) -> bool:
+        """Whether this is the password of that account, be it disabled or not; takes as long when there is none of that name."""
+        account = self.table.get(name)
+        with self._guessing:
+            right = _matches(account.password_hash if account else self._nobody, password)
+        return right and account is not None
 
     def verify(self, name: str, password: Secret) -> bool:
         """Whether this is the password of an enabled account; takes as long when there is none of that name."""
         account = self.table.get(name)
-        with self._guessing:
-            nobody = self._nobody
-            right = _matches(account.password_hash if account else nobody, password)
-        return right and account is not None and not account.disabled
+        return self.matches(name, password) and account is not None and not account.disabled
+
+
+class _NoCode(Exception):
+    """Nothing is changed: what was shown is no code."""
+
+
+def _require_fit(password: Secret) -> None:
+    if not MIN_PASSWORD <= len(password.reveal_bytes()) <= MAX_PASSWORD:
+        raise WrongUsage(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} bytes")
+
+
+def _phc(salt: bytes, hashed: bytes) -> str:
+    """A hash as it is kept; of random bytes, the hash of a password that nobody knows."""
+    text = (base64.b64encode(each).decode().rstrip("=") for each in (salt, hashed))
+    return "$".join(("", "argon2id", "v=19", f"m={_MEMORY_KIB},t={_ITERATIONS},p={_LANES}", *text))
 
 
 def _hash(password: Secret) -> str:
-    return Argon2id(salt=os.urandom(16), length=32, iterations=_ITERATIONS, lanes=_LANES, memory_cost=_MEMORY_KIB).derive_phc_encoded(
-        password.reveal_bytes()
-    )
+    salt = os.urandom(_SALT_BYTES)
+    made = Argon2id(salt=salt, length=_HASH_BYTES, iterations=_ITERATIONS, lanes=_LANES, memory_cost=_MEMORY_KIB)
+    return made.derive_phc_encoded(password.reveal_bytes())
 
 
 def _matches(password_hash: str, password: Secret) -> bool:

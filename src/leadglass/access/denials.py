@@ -39,7 +39,7 @@ class Denials:
         """One more stranger."""
         self._count(now, _Caller(door), reason)
 
-    def count_known(self, now: int, door: Door, principal: str, address: str, reason: Refusal) -> None:
+    def count_known(self, now: int, door: Door, principal: str, address: str, reason: Refusal | Stranger) -> None:
         """One more refusal of somebody known."""
         caller = _Caller(door, principal, address)
         if len(self._counts) >= MOST_KNOWN and caller not in self._counts:

@@ -24,6 +24,7 @@ from leadglass.access.grant import (
     MoveGrant,
     Queued,
     SettleGrant,
+    SigningIn,
     StoreGrant,
     TrailGrant,
 )
@@ -32,14 +33,18 @@ from leadglass.access.identity import (
     Credentials,
     Kind,
     LocalUser,
+    PasswordAndCode,
     PeerCertificate,
     PlaintextPeer,
     Principal,
+    SessionCookie,
 )
 from leadglass.access.policy import Policy, decide
 from leadglass.access.registry import OF_USERS, PLAINTEXT, Held, Registry, Stranger
+from leadglass.access.secret import Secret
+from leadglass.access.signing_in import SignedIn, SignIn
 from leadglass.dicom.predicate import NO_STUDY, StudyPredicate
-from leadglass.errors import NotAllowed, NotIdentified, TrailUnwritable, UserNotIdentified
+from leadglass.errors import NotAllowed, NotIdentified, TooOften, TrailUnwritable, UserNotIdentified
 from leadglass.trail import entries
 from leadglass.trail.entries import MAX_STUDIES, Entry
 from leadglass.trail.log import TrailLog
@@ -52,6 +57,7 @@ TAKES: Mapping[Door, tuple[type[Credentials], ...]] = MappingProxyType(
         Door.DIMSE: (PeerCertificate,),
         Door.DIMSE_PLAINTEXT: (PlaintextPeer,),
         Door.DICOMWEB: (BearerToken,),
+        Door.PAGES: (SessionCookie,),
         Door.CONTROL: (LocalUser, BearerToken),
     }
 )
@@ -63,6 +69,7 @@ OFFERS: Mapping[Door, frozenset[Action]] = MappingProxyType(
         Door.DIMSE: IMAGES | {Action.ECHO, Action.MOVE},
         Door.DIMSE_PLAINTEXT: frozenset({Action.ECHO, Action.STORE}),
         Door.DICOMWEB: IMAGES,
+        Door.PAGES: frozenset({Action.FIND, Action.READ_TRAIL}),
         Door.CONTROL: frozenset({Action.ADMINISTER, Action.READ_TRAIL, Action.STORE, Action.SETTLE, Action.GET}),
     }
 )
@@ -82,6 +89,8 @@ def _entered_by(principal: Principal, door: Door) -> bool:
             return principal.kind is Kind.PEER and principal.credential == PLAINTEXT and principal.user is None
         case Door.DICOMWEB:
             return principal.kind is Kind.TOKEN
+        case Door.PAGES:
+            return principal.kind is Kind.USER
         case Door.CONTROL:
             return principal.kind in {Kind.LOCAL, Kind.TOKEN}
 
@@ -95,6 +104,7 @@ class Gate:
         self._trail = trail
         self._clock = clock
         self._denials = Denials()
+        self._sign_in = SignIn(registry, clock)
         self._untold: deque[Entry] = deque()
 
     def identify(self, door: Door, credentials: Credentials, address: str = "") -> Principal:
@@ -114,6 +124,51 @@ class Gate:
             self._denials.count(self._clock(), door, found)
             is_of_user = found in OF_USERS
         raise UserNotIdentified("not identified") if is_of_user and door in _WITH_USERS else NotIdentified("not identified")
+
+    def sign_in(self, door: Door, shown: PasswordAndCode, address: str) -> tuple[Principal, Secret]:
+        """Let a person in: who it is, and what his browser is to show; the trail says so before it is true.
+
+        Raises `NotIdentified`, which says nothing more, or `TooOften`. Each failure is in the trail: by the account's name where there is
+        one, else counted, because what was typed for a name may be a password. What was typed is in neither.
+        """
+        self._catch_up()
+        who = f"user:{shown.name}" if self._registry.accounts.get(shown.name) is not None else ""
+        if seconds := self._sign_in.wait(shown.name, address):
+            self._count_sign_in(door, who, address, Stranger.TOO_OFTEN)
+            raise TooOften(seconds)
+        found = self._sign_in.prove(SigningIn._issue(shown.name), shown, address)  # noqa: SLF001
+        if isinstance(found, Stranger):
+            if who:
+                # Not waited for: the answer must take as long as to a name that nobody has.
+                refused = Entry(
+                    self._clock(), entries.Kind.SIGN_IN_REFUSED, who, door, address, outcome=Outcome.REFUSED, detail={"reason": found}
+                )
+                self._trail.append(refused)
+            else:
+                self._count_sign_in(door, who, address, found)
+            raise NotIdentified("not identified")
+        return self._signed_in(door, who, address, found), found.cookie
+
+    def _count_sign_in(self, door: Door, who: str, address: str, reason: Stranger) -> None:
+        if who:
+            self._denials.count_known(self._clock(), door, who, address, reason)
+        else:
+            self._denials.count(self._clock(), door, reason)
+
+    def _signed_in(self, door: Door, who: str, address: str, found: SignedIn) -> Principal:
+        told: Detail = {"session": found.session, "by": found.how, "recovery-codes": found.left}
+        try:
+            self._trail.flush(self._trail.append(Entry(self._clock(), entries.Kind.SIGNED_IN, who, door, address, detail=told)))
+            return self.identify(door, SessionCookie(found.cookie.reveal()))
+        except BaseException:
+            self._registry.sessions.end(lambda session: session.id == found.session)
+            raise
+
+    def sign_out(self, principal: Principal, door: Door, address: str) -> None:
+        """End the session, at once; durable in the trail on return."""
+        self._registry.sessions.end(lambda session: session.id == principal.credential)
+        told = {"session": principal.credential}
+        self._trail.flush(self._trail.append(Entry(self._clock(), entries.Kind.SIGNED_OUT, principal.id, door, address, detail=told)))
 
     def refused(self, principal: Principal, door: Door, address: str, reason: Refusal) -> None:
         """Count that somebody known was refused before he reached an operation; the trail tells it within two minutes."""

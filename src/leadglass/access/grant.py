@@ -194,3 +194,20 @@ class TrailGrant(Grant):
     """To read the trail."""
 
     action = Action.READ_TRAIL
+
+
+class SigningIn(metaclass=_OnlyTheGateMakes):
+    """That somebody proves now who he is: uses up a code of that account, and changes nothing else. No grant: it admits to nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @classmethod
+    def _issue(cls, name: str) -> Self:
+        made: Self = type.__call__(cls, name)
+        return made
+
+    def require(self, name: str) -> None:
+        """Raise TypeError unless it is about this account."""
+        if name != self.name:
+            raise TypeError("whoever signs in changes his own account alone")

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from leadglass.access.secret import Secret
 from leadglass.errors import NotIdentified
 from leadglass.vocabulary import Action, Role
 
@@ -57,7 +58,23 @@ class LocalUser:
     uid: int
 
 
-Credentials: TypeAlias = PeerCertificate | PlaintextPeer | BearerToken | LocalUser
+@dataclass(frozen=True, slots=True)
+class SessionCookie:
+    """What a browser shows of a session; it is believed at the pages alone."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordAndCode:
+    """What a person types to sign in; the name too is kept from print: it may be a password in the wrong place."""
+
+    name: str = field(repr=False)
+    password: Secret
+    code: Secret
+
+
+Credentials: TypeAlias = PeerCertificate | PlaintextPeer | BearerToken | LocalUser | SessionCookie
 
 
 class Kind(StrEnum):

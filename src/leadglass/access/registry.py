@@ -1,5 +1,6 @@
 """Everyone who is known, and the one place that recognises them."""
 
+import hashlib
 import hmac
 import os
 import threading
@@ -9,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from leadglass.access.accounts import Accounts
+from leadglass.access.accounts import Account, Accounts
 from leadglass.access.clock import Clock
 from leadglass.access.destinations import Destination, destination_of
 from leadglass.access.holds import Holds
@@ -21,12 +22,14 @@ from leadglass.access.identity import (
     PeerCertificate,
     PlaintextPeer,
     Principal,
+    SessionCookie,
     UserToken,
     parse_certificate,
     spki_pin,
 )
 from leadglass.access.peers import ALONE, Peer, Peers
 from leadglass.access.sealed import Changing, SealedFile
+from leadglass.access.sessions import USUAL, Open, SessionLimits, Sessions
 from leadglass.access.tokens import Token, Tokens
 from leadglass.access.vouchers import Shown, utc
 from leadglass.durable import make_folder
@@ -61,6 +64,13 @@ class Stranger(StrEnum):
     TOKEN_WITHOUT_TLS = "token-without-tls"  # noqa: S105
     ANOTHER_LOCAL_USER = "another-local-user"
     WRONG_DOOR = "wrong-door"
+    UNKNOWN_USER = "unknown-user"
+    WRONG_PASSWORD = "wrong-password"  # noqa: S105
+    NO_SECOND_FACTOR = "no-second-factor"
+    WRONG_CODE = "wrong-code"
+    TOO_MANY_CODES = "too-many-wrong-codes"
+    TOO_OFTEN = "too-often"
+    DEAD_SESSION = "dead-session"
 
 
 OF_USERS = frozenset(
@@ -85,9 +95,9 @@ Recognised = Principal | Stranger | Held
 
 
 class Registry:
-    """Accounts, peers, tokens and who of them is held, sealed under HOME/access; thread-safe."""
+    """Accounts, peers, tokens and who of them is held, sealed under HOME/access, and the sessions of now; thread-safe."""
 
-    def __init__(self, folder: Path, key: bytes, archive_id: bytes, clock: Clock, owner_uid: int) -> None:
+    def __init__(self, folder: Path, key: bytes, archive_id: bytes, clock: Clock, owner_uid: int, sessions: SessionLimits) -> None:
         self._clock = clock
         self._owner_uid = owner_uid
         self._listeners: list[Listener] = []
@@ -99,8 +109,9 @@ class Registry:
         self.peers = Peers(peers, clock)
         self.tokens = Tokens(tokens, clock, self._has_account)
         self.holds = Holds(holds, clock, leaving, self._require_another_administrator)
+        self.sessions = Sessions(clock, sessions)
         for table in (self.accounts.table, self.peers.table, self.tokens.table, self.holds.table):
-            table.changed = self._tell
+            table.changed = self._changed
 
     @classmethod
     def create(cls, folder: Path, key: bytes, archive_id: bytes, clock: Clock, *, owner_uid: int | None = None) -> Self:
@@ -113,9 +124,18 @@ class Registry:
         return cls.open(folder, key, archive_id, clock, owner_uid=owner_uid)
 
     @classmethod
-    def open(cls, folder: Path, key: bytes, archive_id: bytes, clock: Clock, *, owner_uid: int | None = None) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        key: bytes,
+        archive_id: bytes,
+        clock: Clock,
+        *,
+        owner_uid: int | None = None,
+        sessions: SessionLimits = USUAL,
+    ) -> Self:
         """The registry in `folder`; raises `Damaged` when a part of it is missing or does not open."""
-        return cls(folder, key, archive_id, clock, os.geteuid() if owner_uid is None else owner_uid)
+        return cls(folder, key, archive_id, clock, os.geteuid() if owner_uid is None else owner_uid, sessions)
 
     def _has_account(self, name: str) -> bool:
         account = self.accounts.get(name)
@@ -146,7 +166,8 @@ class Registry:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def _tell(self) -> None:
+    def _changed(self) -> None:
+        self.sessions.end(lambda session: not isinstance(self._of_session(session), Principal))
         for listener in tuple(self._listeners):
             listener()
 
@@ -164,6 +185,9 @@ class Registry:
                 return Stranger.UNKNOWN_TOKEN if token is None else self._bearer(token)
             case LocalUser():
                 return self._local(credentials.uid)
+            case SessionCookie():
+                session = self.sessions.use(credentials.text)
+                return Stranger.DEAD_SESSION if session is None else self._of_session(session)
 
     def current(self, principal: Principal, address: str) -> Recognised:
         """The same principal as he is known now, or why he is nobody any more; what he was told before counts for nothing."""
@@ -182,7 +206,8 @@ class Registry:
             case Kind.LOCAL:
                 return self._local(int(principal.name))
             case Kind.USER:
-                return self.user(principal.name)
+                session = self.sessions.get(principal.credential)
+                return Stranger.DEAD_SESSION if session is None or session.name != principal.name else self._of_session(session)
 
     def destination(self, ae_title: str) -> Destination | None:
         """The peer of this AE title as one to whom objects can be sent; None if there is none such, and while it is held."""
@@ -317,10 +342,26 @@ class Registry:
         known = Principal(f"token:{token.id}@{account.name}", Kind.TOKEN, account.name, account.roles, token.may, token.id)
         return self._unless_held(known, (Kind.TOKEN, token.id), (Kind.USER, account.name))
 
+    def _of_session(self, session: Open) -> Recognised:
+        account = self.accounts.get(session.name)
+        known = self._person(session.name)
+        if account is None or isinstance(known, Stranger):
+            return known
+        # A password or a second factor that was changed: whoever stole the old one is out with it.
+        if not hmac.compare_digest(proof_of(account), session.proof):
+            return Stranger.DEAD_SESSION
+        return self._unless_held(replace(known, credential=session.id), (Kind.USER, session.name))
+
     def _local(self, uid: int) -> Recognised:
         if uid not in (0, self._owner_uid):
             return Stranger.ANOTHER_LOCAL_USER
         return Principal(f"local:{uid}", Kind.LOCAL, str(uid), may=LOCAL_RIGHTS)
+
+
+def proof_of(account: Account) -> str:
+    """What a session hangs on: another password or another second factor gives another."""
+    secret = account.factor.secret if account.factor else ""
+    return hashlib.sha256(f"{account.password_hash}\0{secret}".encode()).hexdigest()
 
 
 def _at(peer: Recognised, user: Recognised) -> Recognised:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from leadglass.access.grant import AdministerGrant
+from leadglass.access.grant import AdministerGrant, SigningIn
 from leadglass.access.sealed import SealedFile
 
 T = TypeVar("T")
@@ -33,9 +33,9 @@ class Table(Generic[T]):
     def rows(self) -> tuple[T, ...]:
         return tuple(self._rows.values())
 
-    def put(self, grant: AdministerGrant, key: str, make: Callable[[T | None], T]) -> T:
+    def put(self, grant: AdministerGrant | SigningIn, key: str, make: Callable[[T | None], T]) -> T:
         """Put what `make` gives for the row that is there now; what it raises changes nothing."""
-        _require(grant)
+        _require(grant, key)
         with self._lock:
             row = make(self._rows.get(key))
             self._replace({**self._rows, key: row})
@@ -44,7 +44,7 @@ class Table(Generic[T]):
 
     def remove(self, grant: AdministerGrant, key: str) -> T | None:
         """Take a row out and give it; where there is none, nothing changes."""
-        _require(grant)
+        _require(grant, key)
         with self._lock:
             row = self._rows.get(key)
             if row is None:
@@ -59,7 +59,11 @@ class Table(Generic[T]):
         self._rows = rows
 
 
-def _require(grant: AdministerGrant) -> None:
-    if not isinstance(grant, AdministerGrant):
-        raise TypeError("who is known is changed under an AdministerGrant")
-    grant.require_open()
+def _require(grant: AdministerGrant | SigningIn, key: str) -> None:
+    match grant:
+        case AdministerGrant():
+            grant.require_open()
+        case SigningIn():
+            grant.require(key)
+        case _:
+            raise TypeError("who is known is changed under an AdministerGrant, or by whoever signs in")

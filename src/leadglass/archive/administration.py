@@ -158,6 +158,7 @@ class Administration:
                 {
                     "name": each.name,
                     "role": sorted(each.roles),
+                    "second_factor": each.factor is not None,
                     "state": standing("disabled" if each.disabled else "active", hold),
                     **hold_row(hold),
                 }

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from leadglass.access.destinations import Destination
-from leadglass.access.identity import BearerToken, Credentials, Principal
+from leadglass.access.identity import BearerToken, Credentials, PasswordAndCode, Principal
+from leadglass.access.secret import Secret
 from leadglass.archive.administration import Administration, Parts
 from leadglass.archive.commitment import Promise, check, take_on
 from leadglass.archive.conflicts import Conflicts
 from leadglass.archive.fetch import Fetched, FetchedObject, Outgoing, outgoing_syntax
 from leadglass.archive.find import Found, Record
 from leadglass.archive.move import Moved, begin_move
+from leadglass.archive.people import People
 from leadglass.archive.proofs import NewPeer, NewProof
 from leadglass.archive.store import Deposit, Limits, Provenance
 from leadglass.dicom.commitment import CommitmentReport, CommitmentRequest
@@ -42,6 +44,7 @@ __all__ = [
     "NewProof",
     "Outgoing",
     "Parts",
+    "People",
     "Promise",
     "Provenance",
     "Record",
@@ -137,6 +140,15 @@ class Session:
         """People, peers, tokens, keys, the trail: each call asks the gate for itself."""
         return Administration(self._parts, self.caller.principal, self.caller.door, self.caller.address)
 
+    @property
+    def people(self) -> People:
+        """How people sign in: each call asks the gate for itself."""
+        return People(self._parts, self.caller.principal, self.caller.door, self.caller.address)
+
+    def sign_out(self) -> None:
+        """End the session in which the caller signed in, now and in the trail."""
+        self._gate.sign_out(self.caller.principal, self.caller.door, self.caller.address)
+
 
 class Archive:
     """The open archive: what it holds, and the sessions that use it."""
@@ -150,6 +162,11 @@ class Archive:
         """A session for whoever the credentials prove; raises `NotIdentified`, which says nothing more."""
         principal = self._parts.gate.identify(door, credentials, address)
         return Session(self._parts, Caller(principal, door, address), self._limits)
+
+    def sign_in(self, door: Door, shown: PasswordAndCode, address: str) -> tuple[Session, Secret]:
+        """A session for the person who shows this, and what his browser is to show from now on; `NotIdentified` or `TooOften`."""
+        principal, cookie = self._parts.gate.sign_in(door, shown, address)
+        return Session(self._parts, Caller(principal, door, address), self._limits), cookie
 
     def counts(self) -> Counts:
         """How much the archive holds; for whoever owns its HOME."""

@@ -142,6 +142,10 @@ listen = "127.0.0.1:8443"
 # default_limit = 100
 # largest_limit = 1000
 
+[pages]
+# idle_minutes = 15.0             # without a request; then whoever was signed in has to sign in again
+# longest_hours = 10.0
+
 [storage]
 # reserve_bytes = 1073741824      # below this much free space nothing is stored, and everything else goes on
 # max_object_bytes = 8589934592

@@ -14,6 +14,7 @@ from leadglass.access.gate import Gate
 from leadglass.access.identity import LocalUser
 from leadglass.access.policy import load_policy
 from leadglass.access.registry import Registry
+from leadglass.access.sessions import SessionLimits
 from leadglass.archive.archive import Archive, Limits, Parts
 from leadglass.archive.commitment import Promises
 from leadglass.assemble import rootkeys
@@ -75,7 +76,7 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
         undo.callback(keys.close)
         trail = TrailLog.open(home.trail, keys.named("trail-seal"), keys.named("trail-signing"), origin(keys))
         undo.callback(trail.close)
-        registry = Registry.open(home.access, keys.named("access"), keys.archive_id, time.time_ns)
+        registry = Registry.open(home.access, keys.named("access"), keys.archive_id, time.time_ns, sessions=_session_limits(settings))
         authority = Authority.open(home.tls, keys.named("access"), keys.archive_id, time.time_ns)
         anchor = Keeper.open(home.access, keys.named("access"), keys.archive_id, registry, trail, time.time_ns)
         for sentence in anchor.configured(settings_of(home)):
@@ -112,6 +113,10 @@ def _storage_of(settings: Settings) -> frozenset[Uid]:
         return storage_with(settings.dimse.additional_storage_classes)
     except ConfigurationError as error:
         raise ConfigurationError(f"leadglass.toml: dimse.additional_storage_classes: {error}") from None
+
+
+def _session_limits(settings: Settings) -> SessionLimits:
+    return SessionLimits(idle_seconds=60 * settings.pages.idle_minutes, longest_seconds=3600 * settings.pages.longest_hours)
 
 
 def _decoding_limits(settings: Settings) -> DecodingLimits:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from leadglass import durable
+from leadglass.access.accounts import MAX_PASSWORD
 from leadglass.assemble.operator import operator
 from leadglass.cli.output import Row, console, print_rows, read_text, remark, say
 from leadglass.errors import WrongUsage
@@ -240,7 +241,8 @@ def user_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the people."""
     with operator(Home(home)) as owner:
         rows = _shown(owner.rows("user-list"), as_json=as_json)
-        print_rows(rows, ["name", "role", "state"], as_json=as_json, empty="no users: `leadglass user add` makes one")
+        columns = ["name", "role", "second_factor", "state"]
+        print_rows(rows, columns, as_json=as_json, empty="no users: `leadglass user add` makes one")
 
 
 @user.command("disable")
@@ -249,6 +251,49 @@ def user_disable(home: HomeArgument, name: Annotated[str, typer.Argument(metavar
     with operator(Home(home)) as owner:
         owner.one("user-disable", name=name)
     say(f"user {name} disabled")
+
+
+@user.command("password")
+def user_password(
+    home: HomeArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")],
+    make: Annotated[bool, typer.Option("--make", help="Make one and print it, once.")] = False,
+) -> None:
+    """Give a person another password, typed twice or from standard input; their sessions end."""
+    password = None if make else read_secret(None, "password") or _piped_line()
+    with operator(Home(home)) as owner:
+        made = owner.one("user-password", name=name, password=password)
+    say(f"user {name} has another password, and is signed in nowhere")
+    if made.get("password"):
+        say(f"password, shown once: {made['password']}")
+
+
+def _piped_line() -> str:
+    line = sys.stdin.readline(MAX_PASSWORD + 2).rstrip("\r\n")
+    if not line:
+        raise WrongUsage("no password came on standard input; type it at a terminal, pipe one line, or use --make")
+    return line
+
+
+@user.command("factor")
+def user_factor(home: HomeArgument, name: Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]) -> None:
+    """Give a person a new second factor: for an authenticator, and recovery codes. What they had is void; their sessions end."""
+    with operator(Home(home)) as owner:
+        made = owner.one("user-factor", name=name)
+    say(f"second factor of {name}, shown once; make a QR code of it or type its secret into an authenticator:")
+    console.out(made["uri"])
+    say("recovery codes, shown once, each good for one sign-in without the authenticator:")
+    codes = made["recovery_codes"]
+    for code in codes if isinstance(codes, list) else ():
+        console.out(f"    {code}")
+
+
+@user.command("sign-out")
+def user_sign_out(home: HomeArgument, name: Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]) -> None:
+    """End every session of a person, now."""
+    with operator(Home(home)) as owner:
+        ended = owner.one("user-sign-out", name=name)
+    say(f"{ended['sessions']} sessions of {name} ended")
 
 
 @token.command("create")

@@ -46,6 +46,9 @@ class Kind(IntEnum):
     RESERVE_RESTORED = 10
     CHANGED = 11
     CONFIGURED = 12
+    SIGNED_IN = 13
+    SIGN_IN_REFUSED = 14
+    SIGNED_OUT = 15
 
     @property
     def word(self) -> str:

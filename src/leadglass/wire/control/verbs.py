@@ -47,6 +47,18 @@ def _user_disable(session: Session, *, name: str) -> Rows:
     return ()
 
 
+def _user_password(session: Session, *, name: str, password: str | None) -> Rows:
+    yield session.people.set_password(name, password)
+
+
+def _user_factor(session: Session, *, name: str) -> Rows:
+    yield session.people.set_factor(name)
+
+
+def _user_sign_out(session: Session, *, name: str) -> Rows:
+    yield {"sessions": session.people.sign_out(name)}
+
+
 def _token_create(session: Session, *, user: str, may: list[Action], days: int) -> Rows:
     yield {"token": session.administration.create_token(user, may, days)}
 
@@ -145,6 +157,9 @@ VERBS: dict[str, Verb] = {
         _user_add,
         _user_list,
         _user_disable,
+        _user_password,
+        _user_factor,
+        _user_sign_out,
         _token_create,
         _token_list,
         _token_revoke,

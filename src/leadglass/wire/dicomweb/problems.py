@@ -42,6 +42,7 @@ ANSWERS: Final[Mapping[type[LeadglassError], Answer]] = MappingProxyType(
         errors.Refused: Answer(403, "not allowed"),
         errors.NotIdentified: Answer(401, "a bearer token is needed", MappingProxyType({"WWW-Authenticate": "Bearer"})),
         errors.UserNotIdentified: Answer(401, "a bearer token is needed", MappingProxyType({"WWW-Authenticate": "Bearer"})),
+        errors.TooOften: Answer(429, "not now"),
         errors.NotAllowed: Answer(403, "your rights do not include this"),
         errors.UnknownDestination: Answer(403, "not allowed"),
         errors.HomeInUse: _FAULT,
