@@ -10,7 +10,6 @@ import hmac
 import secrets
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import quote
 
 from leadglass.access.clock import NANOSECONDS
 from leadglass.access.secret import Secret
@@ -54,8 +53,17 @@ def otpauth(issuer: str, name: str, secret: str) -> str:
     >>> otpauth("leadglass LEADGLASS", "anna", "GEZDGNBV")
     'otpauth://totp/leadglass%20LEADGLASS:anna?secret=GEZDGNBV&issuer=leadglass%20LEADGLASS&algorithm=SHA1&digits=6&period=30'
     """
-    who = quote(issuer, safe="")
-    return f"otpauth://totp/{who}:{quote(name, safe='')}?secret={secret}&issuer={who}&algorithm=SHA1&digits={DIGITS}&period={STEP_SECONDS}"
+    who = _quoted(issuer)
+    return f"otpauth://totp/{who}:{_quoted(name)}?secret={secret}&issuer={who}&algorithm=SHA1&digits={DIGITS}&period={STEP_SECONDS}"
+
+
+def _quoted(text: str) -> str:
+    """`text` with all but the unreserved characters of RFC 3986 2.3 percent-encoded."""
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-._~") else _escaped(sign) for sign in text)
+
+
+def _escaped(sign: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in sign.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from leadglass.archive.commitment import Promise, check, take_on
 from leadglass.archive.conflicts import Conflicts
 from leadglass.archive.fetch import Fetched, FetchedObject, Outgoing, outgoing_syntax
 from leadglass.archive.find import Found, Record
+from leadglass.archive.look import Accesses, accesses_to, series_of
 from leadglass.archive.move import Moved, begin_move
 from leadglass.archive.people import People
 from leadglass.archive.proofs import NewPeer, NewProof
@@ -28,6 +29,7 @@ from leadglass.vault.vault import Counts
 from leadglass.vocabulary import Action, Door, Refusal
 
 __all__ = [
+    "Accesses",
     "Archive",
     "Caller",
     "ConflictKind",
@@ -97,6 +99,16 @@ class Session:
         """The records that match `query` and that the caller may see, as a context manager over an iterable (PS3.4 C.4.1)."""
         grant = self._gate.admit_find(self.caller.principal, self.caller.door, self.caller.address)
         return Found(grant, self._vault, query)
+
+    def series_of(self, study: Uid, returns: tuple[str, ...]) -> list[Record]:
+        """The series of one study that the caller may see, by keywords of `Query.returns`; the trail names the study."""
+        grant = self._gate.admit_find(self.caller.principal, self.caller.door, self.caller.address, detail={"verb": "look"})
+        return series_of(grant, self._vault, study, returns)
+
+    def accesses_to(self, study: Uid) -> Accesses | None:
+        """Who has looked at one study that the caller may see; None for any other."""
+        grant = self._gate.admit_find(self.caller.principal, self.caller.door, self.caller.address, detail={"verb": "accesses"})
+        return accesses_to(grant, self._vault, self._parts.trail, study)
 
     def fetch(self, selection: Selection) -> Fetched:
         """The stored objects that `selection` names and that the caller may see, as a context manager over an iterable."""

@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from leadglass import logs
 from leadglass.access.identity import LocalUser
 from leadglass.assemble.allocator import keep_buffers
@@ -22,11 +24,12 @@ from leadglass.net.limits import Limits, open_all_descriptors
 from leadglass.net.workers import Workers
 from leadglass.vocabulary import Door
 from leadglass.wire.control.server import ControlServer
-from leadglass.wire.dicomweb.app import create_app
+from leadglass.wire.dicomweb.app import ROOT, create_app
 from leadglass.wire.dicomweb.server import WebServer
 from leadglass.wire.dimse.commitment import Commitments
 from leadglass.wire.dimse.door import DimseDoor
 from leadglass.wire.dimse.outbound import Outbound
+from leadglass.wire.pages.app import create_pages
 
 WORKERS = 8
 """Threads of the archive for the DIMSE doors: more than cores, because they wait for the disk."""
@@ -144,10 +147,11 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         following = loop.create_task(_follow_changes(changed, context, open_doors, outbound))
         undo.callback(following.cancel)
         web_at = parse_address(doors.web or settings.web.listen)
-        app = create_app(archive.archive, settings.web)
-        undo.callback(app.close)
+        dicomweb, pages = create_app(archive.archive, settings.web), create_pages(archive.archive)
+        undo.callback(dicomweb.close)
+        undo.callback(pages.close)
         web_context = tls.server_context(identity, trusted_clients=None)
-        web = WebServer(app, web_context)
+        web = WebServer(_by_path(dicomweb, pages), web_context)
         with _listening_at(web_at):
             web_port = await web.start(web_at.host, web_at.port)
         undo.push_async_callback(web.stop)
@@ -159,6 +163,16 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         commitments.start()
         ready(Listening(dimse, Address(host=web_at.host, port=web_port), plaintext))
         await stop.wait()
+
+
+def _by_path(dicomweb: ASGIApp, pages: ASGIApp) -> ASGIApp:
+    """Two doors at one address, parted by the path; neither is shown what came for the other."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        await (dicomweb if path == ROOT or path.startswith(f"{ROOT}/") else pages)(scope, receive, send)
+
+    return answer
 
 
 @contextmanager
