@@ -107,14 +107,14 @@ class Browser:
         heard: dict[str, Any] = json.loads(message)
         return heard
 
-    def open(self, path: Path, *, width: int, height: int = 800, wait: bool = True) -> "Page":
-        """The page in `path`, at `width` pixels; loaded, unless it is not to be waited for."""
+    def open(self, where: Path | str, *, width: int, height: int = 800, wait: bool = True) -> "Page":
+        """The page in a file or at an address, at `width` pixels; loaded, unless it is not to be waited for."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         page = Page(self, target, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
         for domain in ("Network", "Log", "Runtime", "Page"):
             page.call(f"{domain}.enable")
         page.resize(width, height)
-        page.load(path, wait=wait)
+        page.load(where, wait=wait)
         return page
 
 
@@ -146,8 +146,9 @@ class Page:
         self.width = width
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
-    def load(self, path: Path, *, wait: bool) -> None:
-        answer = self._browser.call("Page.navigate", self._session, url=path.resolve().as_uri())
+    def load(self, where: Path | str, *, wait: bool = True) -> None:
+        url = where if isinstance(where, str) else where.resolve().as_uri()
+        answer = self._browser.call("Page.navigate", self._session, url=url)
         assert "errorText" not in answer, answer
         if not wait:
             return
@@ -176,6 +177,28 @@ class Page:
             raise BrowserError(str(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Tab, Enter or Space, as a hand presses it."""
+        code, number, text = {"Tab": ("Tab", 9, ""), "Enter": ("Enter", 13, "\r"), "Space": ("Space", 32, " ")}[key]
+        name = " " if key == "Space" else key
+        about = {"key": name, "code": code, "windowsVirtualKeyCode": number, "modifiers": 8 if shift else 0}
+        self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **about)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def type(self, text: str) -> None:
+        """Into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def wait_for(self, condition: str) -> None:
+        """Return when the script `condition` is true, through any change of page; fails after a while."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(BrowserError):
+                if self.evaluate(f"document.readyState === 'complete' && Boolean({condition})"):
+                    return
+            time.sleep(0.02)
+        raise BrowserError(f"it did not come about: {condition}")
+
     def as_printed(self) -> None:
         self.call("Emulation.setEmulatedMedia", media="print")
 
@@ -190,13 +213,21 @@ class Page:
 
 
 @contextlib.contextmanager
-def browser() -> Iterator[Browser]:
-    """A Chromium with an empty profile of its own."""
+def browser(*switches: str) -> Iterator[Browser]:
+    """A Chromium with an empty profile of its own, and these switches beside ours."""
     program = require("chromium")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # It reads commands from descriptor 3 and answers at 4.
         process = subprocess.Popen(
-            ["sh", "-c", 'exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null', program, *_SWITCHES, f"--user-data-dir={profile}"],
+            [
+                "sh",
+                "-c",
+                'exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null',
+                program,
+                *_SWITCHES,
+                *switches,
+                f"--user-data-dir={profile}",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "HOME": profile, "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
