@@ -109,7 +109,7 @@ class Accounts:
         return self.table.put(grant, name, make)
 
     def disable(self, grant: AdministerGrant, name: str) -> Account:
-        """Disable an account and with it every token made for it and every session, from the next request on; `Refused` for the last administrator's."""
+        """Disable an account, with every token and session, from the next request on; `Refused` for the last administrator's."""
 
         def leave(account: Account) -> Account:
             self._leaving(name)
