@@ -15,6 +15,7 @@ from leadglass.access.secret import Secret
 from leadglass.access.sessions import MOST_OF_ONE, SessionLimits, Sessions
 from leadglass.access.signing_in import OF_A_CODE, OF_A_NAME, OF_AN_ADDRESS
 from leadglass.access.throttle import Throttle
+from leadglass.archive import holding
 from leadglass.errors import NotAllowed, NotIdentified, TooOften, WrongUsage
 from leadglass.trail.entries import Entry, Kind
 from leadglass.vocabulary import Action, Door, Outcome, Role
@@ -284,7 +285,7 @@ def test_a_session_ends_by_silence_and_after_a_day(house: House) -> None:
         house.gate.identify(Door.PAGES, SessionCookie(busy))
 
 
-@pytest.mark.parametrize("change", ["disable", "password", "factor", "sign out", "ended by others"])
+@pytest.mark.parametrize("change", ["disable", "hold", "password", "factor", "sign out", "ended by others"])
 def test_what_ends_a_session_ends_it_at_once(house: House, change: str) -> None:
     house.user("anna", Role.CLINICIAN)
     house.user("berta", Role.CLINICIAN)
@@ -295,6 +296,8 @@ def test_what_ends_a_session_ends_it_at_once(house: House, change: str) -> None:
     match change:
         case "disable":
             house.administer(lambda grant: house.registry.accounts.disable(grant, "anna"))
+        case "hold":
+            house.administer(lambda grant: holding.hold(house.registry, grant, "anna"))
         case "password":
             house.administer(lambda grant: house.registry.accounts.set_password(grant, "anna", WRONG))
         case "factor":
@@ -310,6 +313,37 @@ def test_what_ends_a_session_ends_it_at_once(house: House, change: str) -> None:
     with pytest.raises(NotAllowed):
         house.gate.admit_find(principal, Door.PAGES, HOME_ADDRESS)
     assert house.gate.identify(Door.PAGES, SessionCookie(other)).name == "berta"
+
+
+def test_who_is_held_is_let_in_by_nothing_until_the_release_and_then_anew(house: House) -> None:
+    house.user("anna", Role.CLINICIAN)
+    secret, recovery = house.factor("anna")
+    _, cookie = house.sign_in("anna", house.code(secret))
+    house.administer(lambda grant: holding.hold(house.registry, grant, "anna"))
+    refused(house, "anna", house.code(secret, 1))
+    refused(house, "anna", recovery[0])
+    refused(house, "anna", house.code(secret, 1), WRONG)
+    assert [entry.detail["reason"] for entry in of_kind(house, Kind.SIGN_IN_REFUSED)] == ["held-user", "held-user", "wrong-password"]
+    house.administer(lambda grant: holding.release(house.registry, grant, "anna"))
+    with pytest.raises(NotIdentified):
+        house.gate.identify(Door.PAGES, SessionCookie(cookie))
+    # What was shown meanwhile was not used up.
+    house.sign_in("anna", house.code(secret, 1))
+    house.sign_in("anna", recovery[0])
+
+
+def test_a_hold_in_the_middle_of_signing_in_ends_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.user("anna", Role.CLINICIAN)
+    secret, _ = house.factor("anna")
+    opened = house.registry.sessions.open
+
+    def held_first(name: str, proof: str) -> tuple[str, Secret]:
+        house.administer(lambda grant: holding.hold(house.registry, grant, "anna"))
+        return opened(name, proof)
+
+    monkeypatch.setattr(house.registry.sessions, "open", held_first)
+    refused(house, "anna", house.code(secret))
+    assert house.registry.sessions.end(lambda _: True) == 0
 
 
 def test_a_session_is_good_at_the_pages_alone(house: House) -> None:

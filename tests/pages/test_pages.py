@@ -85,12 +85,16 @@ def test_every_answer_says_that_nothing_is_kept_framed_loaded_or_run(inside: Vis
 def test_whatever_is_wrong_the_answer_is_the_same(served: ArchiveUnderTest, stranger: Visitor, clara: Person) -> None:
     Person.added(served, "dora", "clinician")
     leadglass("user", "disable", served.home, "dora")
+    held = Person.added(served, "hanna", "clinician")
+    leadglass("hold", served.home, "hanna")
     leadglass("user", "add", served.home, "nora", "--role", "clinician", "--password-file", served.home.with_name("password"))
     tries = [
         {"user": "clara", "password": PASSWORD, "code": "000000"},
         {"user": "clara", "password": "wrong horse battery", "code": clara.code()},
         {"user": "nobody", "password": PASSWORD, "code": "000000"},
         {"user": "dora", "password": PASSWORD, "code": "000000"},
+        {"user": "hanna", "password": PASSWORD, "code": held.code()},
+        {"user": "hanna", "password": PASSWORD, "code": held.recovery[0]},
         {"user": "nora", "password": PASSWORD, "code": ""},
         {"user": "<script>\u00e9\u4e2d", "password": "", "code": ""},
         {},
@@ -145,16 +149,22 @@ def test_a_session_is_never_one_that_the_browser_brought(stranger: Visitor, clar
     assert len(given) == 43
 
 
-@pytest.mark.parametrize("command", ["disable", "password", "factor", "sign-out"])
+@pytest.mark.parametrize("command", ["disable", "hold", "password", "factor", "sign-out"])
 def test_a_command_ends_the_sessions_at_once(served: ArchiveUnderTest, command: str) -> None:
     person = Person.added(served, f"temp-{command}", "clinician")
+    words = ("hold", served.home) if command == "hold" else ("user", command, served.home)
     with Visitor(served) as visitor:
         visitor.follow(visitor.sign_in(person))
         assert visitor.get("/").status_code == 200
-        said = leadglass("user", command, served.home, person.name, stdin="another good password\n").stdout
+        said = leadglass(*words, person.name, stdin="another good password\n").stdout
         assert visitor.get("/").headers["location"] == "/sign-in"
         if command == "sign-out":
             assert said.startswith("1 sessions")
+        if command == "hold":
+            assert visitor.sign_in(person).status_code == 403
+            leadglass("release", served.home, person.name)
+            assert visitor.get("/").headers["location"] == "/sign-in"
+            assert visitor.sign_in(person).status_code == 303
         if command == "password":
             assert visitor.sign_in(person).status_code == 403
             person.used = -1
