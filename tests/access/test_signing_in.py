@@ -1,6 +1,8 @@
 """People sign in by name, password and second factor; nothing else lets them in, and nobody learns who has an account."""
 
 import base64
+import json
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -11,6 +13,8 @@ from leadglass.access import accounts as accounts_module
 from leadglass.access.factors import hotp, new_factor, otpauth, step_at
 from leadglass.access.grant import SigningIn
 from leadglass.access.identity import SessionCookie
+from leadglass.access.registry import TABLES, Registry
+from leadglass.access.sealed import SealedFile
 from leadglass.access.secret import Secret
 from leadglass.access.sessions import MOST_OF_ONE, SessionLimits, Sessions
 from leadglass.access.signing_in import OF_A_CODE, OF_A_NAME, OF_AN_ADDRESS
@@ -19,8 +23,9 @@ from leadglass.archive import holding
 from leadglass.errors import NotAllowed, NotIdentified, TooOften, WrongUsage
 from leadglass.trail.entries import Entry, Kind
 from leadglass.vocabulary import Action, Door, Outcome, Role
-from tests.access.people import HOME_ADDRESS, PASSWORD, Clock, House
+from tests.access.people import ARCHIVE, HOME_ADDRESS, KEY, PASSWORD, Clock, House
 
+VECTORS = Path(__file__).parents[1] / "vectors" / "access"
 WRONG = Secret("wrong horse battery")
 
 
@@ -377,3 +382,29 @@ def test_an_account_that_nobody_has_is_given_no_password_and_no_second_factor(ho
     house.user("anna", Role.CLINICIAN)
     with pytest.raises(WrongUsage, match="12"):
         house.administer(lambda grant: house.registry.accounts.set_password(grant, "anna", Secret("short")))
+
+
+# What lies on disk
+
+
+def test_the_kept_table_of_people_is_read(tmp_path: Path) -> None:
+    """One with a second factor, one without, and one as they were written before there were any."""
+    for what in TABLES:
+        SealedFile(tmp_path / f"{what}.sealed", KEY, ARCHIVE, what).save([])
+    (tmp_path / "users.sealed").write_bytes((VECTORS / "1-factors.users.sealed").read_bytes())
+    kept = Registry.open(tmp_path, KEY, ARCHIVE, Clock()).accounts.list()
+    told = json.loads((VECTORS / "1-factors.json").read_text())
+    assert [(each.name, sorted(each.roles), each.disabled, each.created) for each in kept] == [
+        (each["name"], each["roles"], each["disabled"], each["created"]) for each in told
+    ]
+    factor, *none = (each.factor for each in kept)
+    assert none == [None, None]
+    assert factor is not None
+    assert (factor.secret, factor.last_step) == (told[0]["secret"], told[0]["last_step"])
+    # RFC 6238, appendix B: 1111111111 s after 1970; the step before it was used.
+    assert factor.use(Secret("050471"), 1111111111 * 10**9) is not None
+    assert factor.use(Secret("081804"), 1111111111 * 10**9) is None
+    for code in told[0]["recovery"]:
+        used = factor.use(Secret(code), 10**18)
+        assert used is not None
+        assert len(used.factor.recovery) == 1

@@ -36,12 +36,15 @@ def test_no_byte_of_a_hidden_patient_leaves(pair: Twins, asked: tuple[list[askin
 def test_every_stranger_gets_the_same_few_bytes(asked: tuple[list[asking.Exchange], list[asking.Exchange]], house: House) -> None:
     exchanges, _ = asked
     whom = tuple(f"{name} " for name, _ in asking.strangers(house))
-    answers = {each.received.partition(b"\r\ndate: ")[0] for each in exchanges if each.name.startswith(whom)}
     # One path further in, nothing is HTTP: FIND is no method that the parser knows.
     not_http = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 30\r\nconnection: close\r\n\r\n"
-    answers.remove(not_http + b"Invalid HTTP request received.")
-    assert {answer.split(b"\r\n", 1)[0] for answer in answers} == {b"HTTP/1.1 401 Unauthorized"}
-    assert len(answers) == 1
+    said = {(each.name, each.received.partition(b"\r\ndate: ")[0]) for each in exchanges if each.name.startswith(whom)}
+    answers = {answer for _, answer in said} - {not_http + b"Invalid HTTP request received."}
+    # Under /dicom-web a token is asked for; everywhere else are the pages, and whoever is a stranger is shown their entrance.
+    of_dicomweb = answers & {answer for name, answer in said if " /dicom-web/" in name}
+    assert {answer.split(b"\r\n", 1)[0] for answer in of_dicomweb} == {b"HTTP/1.1 401 Unauthorized"}
+    assert {answer.split(b"\r\n", 1)[0] for answer in answers - of_dicomweb} == {b"HTTP/1.1 303 See Other"}
+    assert (len(of_dicomweb), len(answers)) == (1, 2)
 
 
 def test_who_is_held_or_revoked_is_answered_at_the_dimse_door_as_one_that_nobody_knows(

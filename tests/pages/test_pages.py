@@ -264,7 +264,7 @@ def test_a_session_is_nothing_at_dicomweb_and_a_token_nothing_at_the_pages(insid
         ({"modality": "CT, MR"}, {"CT1", "MR1"}),
         ({"modality": "MR", "until": "2004-08-01"}, set()),
     ],
-    ids=str,
+    ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_a_search_finds_what_it_says(inside: Visitor, asked: dict[str, str], found: set[str]) -> None:
     page = inside.search(**asked)

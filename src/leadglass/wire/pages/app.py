@@ -89,7 +89,8 @@ class Pages:
         except Exception as error:  # noqa: BLE001 # whatever it is, the caller learns nothing of it and the log where it was
             logs.fault("page failed", error)
             response = visit.say(500, visit.words.broken, "")
-        if visit.session is None and kept is None and "set-cookie" not in response.headers:
+        # Only with a page, which may have a form: whoever is sent elsewhere is told the same bytes, whoever he is.
+        if visit.session is None and kept is None and response.body and "set-cookie" not in response.headers:
             response.headers.append("Set-Cookie", forms.cookie(FORM, bound_to))
         return response
 

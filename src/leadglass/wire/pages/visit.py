@@ -92,7 +92,8 @@ class Visit:
             self.words,
             status,
             token=forms.token_for(self.house.key, self.bound_to),
-            here=self.request.url.path,
+            # What a stranger asks for is not said back to him.
+            here=self.request.url.path if session else "/sign-in",
             user=session.principal.name if session else "",
             may_find=session is not None and session.may(Action.FIND),
             may_read_trail=session is not None and session.may(Action.READ_TRAIL),
