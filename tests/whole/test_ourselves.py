@@ -117,6 +117,7 @@ def test_curl_as_a_stranger_gets_nothing(method: str, stocked: ArchiveUnderTest,
     differing = [(path, code) for path, code, each in zip(paths, codes, expected, strict=True) if code != each]
     assert {code for _, code in differing} <= {"400"}, differing
     assert len(differing) < 5
+    assert told.lower().count(b"\nlocation: ") == told.lower().count(b"\nlocation: /sign-in\r") == codes.count("303")
     assert not [value for value in secrets if value in told]
     assert b"root:" not in told
 
