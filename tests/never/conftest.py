@@ -6,6 +6,7 @@ import pytest
 
 from tests.never import asking
 from tests.never.asking import Exchange
+from tests.never.browsing import by_pages
 from tests.never.house import House, found_house
 from tests.never.oracle import Twins, twins
 
@@ -24,5 +25,6 @@ def pair(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twi
 @pytest.fixture(scope="session")
 def asked(pair: Twins) -> tuple[list[Exchange], list[Exchange]]:
     """Every question that only asks, and the answers of the one with the canary and of the one without."""
-    by_web, by_dimse = pair.ask(asking.by_web), pair.ask(asking.by_dimse)
-    return by_web[0] + by_dimse[0], by_web[1] + by_dimse[1]
+    answered = [pair.ask(ask) for ask in (asking.by_web, by_pages, asking.by_dimse)]
+    holding, lacking = ([exchange for pair in answered for exchange in pair[each]] for each in (0, 1))
+    return holding, lacking

@@ -176,6 +176,8 @@ class House:
     tokens: dict[str, str]
     peers: dict[str, Identity]
     strangers: dict[str, Identity] = field(default_factory=dict)
+    recovery: dict[str, list[str]] = field(default_factory=dict)
+    """The recovery codes of whoever signs in at the pages."""
     taker: int = 0
     """The port of TAKER, a destination of C-MOVE that whoever asks controls."""
 
@@ -199,9 +201,15 @@ def found_house(folder: Path) -> House:
     with archive.serving():
         tokens, peers = _known_people(archive), _known_peers(archive, folder)
         archive.plaintext_peer("TAKER", taker)
+        recovery = {name: _recovery_codes(archive, name) for name in ("anna", "bert", "tessa", "adam", "udo")}
     tokens["expired"] = _earlier("token", "create", archive.home, "--user", "anna", "--may", "find,get", "--days", "1")
     foreign = make_authority(folder / "foreign").issue("READER")
-    return House(archive, tokens, peers, {"FOREIGN": Identity(foreign.certificate, foreign.key, archive.ca)}, taker)
+    return House(archive, tokens, peers, {"FOREIGN": Identity(foreign.certificate, foreign.key, archive.ca)}, recovery, taker)
+
+
+def _recovery_codes(archive: ArchiveUnderTest, name: str) -> list[str]:
+    said = leadglass("user", "factor", archive.home, name).stdout
+    return [line.strip() for line in said.splitlines() if line.startswith("    ")]
 
 
 def _known_people(archive: ArchiveUnderTest) -> dict[str, str]:

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from leadglass import cli, logs
 from leadglass.access import registry, tokens
 from leadglass.access.identity import Kind, Principal
-from leadglass.archive import archive, commitment, conflicts, find, move, store
+from leadglass.archive import archive, commitment, conflicts, find, look, move, store
 from leadglass.dicom import query
 from leadglass.dicom.jsonmodel import json_chunks
 from leadglass.dicom.predicate import EVERY_STUDY
@@ -37,6 +37,7 @@ from leadglass.wire.dicomweb import problems, qido, wado
 from leadglass.wire.dimse import find as dimse_find
 from leadglass.wire.dimse import get as dimse_get
 from leadglass.wire.dimse import store as dimse_store
+from leadglass.wire.pages.visit import Visit
 from tests.never.canary import CANARY_UID
 
 LEAKS: Final[dict[str, str]] = {}
@@ -92,6 +93,19 @@ def find_without_the_predicate(good: Any_, self: Any, query: Query, *_: object) 
 @leak("web dimse", vault.Vault, "instances")
 def fetch_without_the_predicate(good: Any_, self: Any, selection: Selection, _: object) -> Any:
     return good(self, selection, EVERY_STUDY)
+
+
+@leak("pages", look, "_found")
+def the_page_of_a_study_without_the_predicate(_: Any_, _grant: Any, vault: Any, query: Query) -> Any:
+    return list(vault.find(query, EVERY_STUDY, lambda: False))
+
+
+@leak("pages", Visit, "nothing")
+def another_page_for_what_may_not_be_seen(good: Any_, self: Any) -> Response:
+    if list(self.known._vault.instances(Selection(studies=(Uid(self.study),)), EVERY_STUDY)):
+        return Response(status_code=403)
+    response: Response = good(self)
+    return response
 
 
 @leak("dimse", move.Moved, "__init__")

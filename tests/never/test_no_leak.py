@@ -11,6 +11,7 @@ import pytest
 
 from tests.archives import ArchiveUnderTest
 from tests.never import asking
+from tests.never.browsing import by_pages
 from tests.never.canary import VISIBLE, found_in
 from tests.never.house import House
 from tests.never.oracle import Twins, differences, leaks, leaks_at_rest, twins
@@ -28,8 +29,9 @@ def test_no_byte_of_a_hidden_patient_leaves(pair: Twins, asked: tuple[list[askin
     assert leaks(exchanges) == []
     assert leaks_at_rest(pair) == []
     # What may be seen was seen, by the same search: the questions reach the images.
-    for who in ("anna", "bert", "dimse READER", "dimse ALL"):
-        assert found_in(b"".join(each.received for each in exchanges if each.name.startswith(who)), [VISIBLE]) == {*VISIBLE.texts, "pixels"}
+    for who in ("anna", "bert", "anna pages", "bert pages", "dimse READER", "dimse ALL"):
+        expected = {*VISIBLE.texts} if "pages" in who else {*VISIBLE.texts, "pixels"}
+        assert found_in(b"".join(each.received for each in exchanges if each.name.startswith(who)), [VISIBLE]) == expected
     assert len(exchanges) > 2000
 
 
@@ -74,6 +76,9 @@ def found_by_the_oracle(pair: Twins, where: str) -> list[str]:
     if "web" in where:
         holding, lacking = pair.ask(partial(asking.by_web, briefly=True))
         found += leaks(holding) + differences(holding, lacking)
+    if "pages" in where:
+        holding, lacking = pair.ask(by_pages)
+        found += leaks(holding) + differences(holding, lacking)
     if "dimse" in where:
         holding, lacking = pair.ask(partial(asking.by_dimse, briefly=True))
         found += leaks(holding) + differences(holding, lacking)
@@ -86,10 +91,12 @@ def found_by_the_oracle(pair: Twins, where: str) -> list[str]:
 
 
 def test_the_oracle_finds_nothing_where_nothing_was_planted(leaking: Twins) -> None:
-    assert found_by_the_oracle(leaking, "web dimse handing in at rest") == []
+    assert found_by_the_oracle(leaking, "web pages dimse handing in at rest") == []
 
 
 ALWAYS = {
+    "the page of a study without the predicate",
+    "another page for what may not be seen",
     "find without the predicate",
     "fetch without the predicate",
     "moves what may not be seen",

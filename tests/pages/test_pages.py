@@ -337,8 +337,7 @@ def test_what_is_not_there_is_what_may_not_be_seen(served: ArchiveUnderTest, ins
             for path in ("/studies/{}", "/studies/{}/accesses"):
                 hidden, missing, odd = (visitor.get(path.format(uid)) for uid in (CT, "1.2.3.4", "not-a-uid"))
                 assert hidden.status_code == 404
-                bodies = {each.text.replace(uid, "UID") for each, uid in ((hidden, CT), (missing, "1.2.3.4"), (odd, "not-a-uid"))}
-                assert len(bodies) == 1
+                assert len({each.text for each in (hidden, missing, odd)}) == 1
             assert not [entry for entry in served.trail("--study", CT) if entry["who"] == "user:bert"]
     finally:
         policy.write_text(before)
@@ -348,7 +347,7 @@ def test_what_is_not_there_is_what_may_not_be_seen(served: ArchiveUnderTest, ins
 def test_an_auditor_reads_the_trail_and_a_clinician_studies(served: ArchiveUnderTest, inside: Visitor, otto: Person) -> None:
     nothing = inside.get("/nothing").text
     refused = inside.get("/trail")
-    assert (refused.status_code, refused.text.replace("/trail", "/nothing")) == (404, nothing)
+    assert (refused.status_code, refused.text) == (404, nothing)
     inside.get(f"/studies/{MR}")
     with Visitor(served) as visitor:
         assert visitor.follow(visitor.sign_in(otto)).headers["location"] == "/trail"

@@ -8,6 +8,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -75,9 +76,8 @@ class Pages:
     async def _page(self, request: Request) -> Response:
         fields = request.headers
         shown, kept = forms.cookie_of(fields, SESSION), forms.cookie_of(fields, FORM)
-        bound_to = kept or new_secret()
         words = chosen(forms.cookie_of(fields, LANGUAGE), fields.get("accept-language", ""))
-        visit = Visit(self._house, request, None, words, bound_to, {})
+        visit = Visit(self._house, request, None, words, kept or new_secret(), {}, fresh=kept is None)
         try:
             forms.require_our_own(request.method, fields)
             session = await self._session(request, shown)
@@ -89,9 +89,6 @@ class Pages:
         except Exception as error:  # noqa: BLE001 # whatever it is, the caller learns nothing of it and the log where it was
             logs.fault("page failed", error)
             response = visit.say(500, visit.words.broken, "")
-        # Only with a page, which may have a form: whoever is sent elsewhere is told the same bytes, whoever he is.
-        if visit.session is None and kept is None and response.body and "set-cookie" not in response.headers:
-            response.headers.append("Set-Cookie", forms.cookie(FORM, bound_to))
         return response
 
     async def _session(self, request: Request, shown: str | None) -> Session | None:
@@ -114,8 +111,7 @@ class Pages:
             if handler is None:
                 return Response(status_code=405, headers={"Allow": ", ".join(handlers)})
             form = await self._form(visit) if request.method == "POST" else {}
-            found = Visit(visit.house, request, visit.session, visit.words, visit.bound_to, form, match.groupdict().get("study", ""))
-            return await handler(found)
+            return await handler(replace(visit, form=form, study=match.groupdict().get("study", "")))
         return visit.nothing()
 
     async def _form(self, visit: Visit) -> Mapping[str, str]:

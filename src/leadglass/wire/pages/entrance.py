@@ -18,7 +18,7 @@ _OURS: Final = re.compile(r"/(?:sign-in|trail|studies/[0-9.]{1,64}(?:/accesses)?
 
 async def show(visit: Visit) -> Response:
     """GET /sign-in."""
-    return elsewhere("/") if visit.session else visit.page("sign_in.html.j2", said="")
+    return elsewhere("/") if visit.session else visit.page("sign_in.html.j2", entrance=True, said="")
 
 
 async def sign_in(visit: Visit) -> Response:
@@ -30,14 +30,14 @@ async def sign_in(visit: Visit) -> Response:
     try:
         _, cookie = await visit.house.signing_in.run(lambda: archive.sign_in(Door.PAGES, shown, visit.address))
     except TooOften as error:
-        refusal = visit.page("sign_in.html.j2", 429, said=visit.words.too_often.format(seconds=error.seconds))
+        refusal = visit.page("sign_in.html.j2", 429, entrance=True, said=visit.words.too_often.format(seconds=error.seconds))
         refusal.headers["Retry-After"] = str(error.seconds)
         return refusal
     except TooMuchAtOnce:
-        return visit.page("sign_in.html.j2", 503, said=visit.words.later)
+        return visit.page("sign_in.html.j2", 503, entrance=True, said=visit.words.later)
     except NotIdentified:
         # Not 401, which would have to name a scheme (RFC 9110 15.5.2) that this is not.
-        return visit.page("sign_in.html.j2", 403, said=visit.words.not_identified)
+        return visit.page("sign_in.html.j2", 403, entrance=True, said=visit.words.not_identified)
     response = elsewhere("/")
     response.headers.append("Set-Cookie", forms.cookie(SESSION, cookie.reveal()))
     response.headers.append("Set-Cookie", forms.cookie(FORM, ""))

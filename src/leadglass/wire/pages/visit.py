@@ -4,7 +4,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.requests import Request
@@ -71,11 +71,19 @@ class Visit:
     form: Mapping[str, str]
     study: str = ""
     """The study that the path names."""
+    found: bool = True
+    fresh: bool = False
+    """Whether the browser does not hold `bound_to` yet."""
 
     @property
     def address(self) -> str:
         client = self.request.client
         return client.host if client else ""
+
+    @property
+    def here(self) -> str:
+        """Where a switch of the language leads back to: a page that was found, so that nothing else is repeated to whoever asked."""
+        return self.request.url.path if self.found and self.session else "/sign-in"
 
     @property
     def known(self) -> Session:
@@ -84,25 +92,27 @@ class Visit:
             raise LookupError("this page is for whoever has signed in")
         return self.session
 
-    def page(self, template: str, status: int = 200, **values: object) -> Response:
-        """A page of ours."""
+    def page(self, template: str, status: int = 200, *, entrance: bool = False, **values: object) -> Response:
+        """A page of ours; before signing in the entrance alone has forms, so that all else is the same bytes for every stranger."""
         session = self.session
-        return html.render(
+        response = html.render(
             template,
             self.words,
             status,
-            token=forms.token_for(self.house.key, self.bound_to),
-            # What a stranger asks for is not said back to him.
-            here=self.request.url.path if session else "/sign-in",
+            token=forms.token_for(self.house.key, self.bound_to) if session or entrance else "",
+            here=self.here,
             user=session.principal.name if session else "",
             may_find=session is not None and session.may(Action.FIND),
             may_read_trail=session is not None and session.may(Action.READ_TRAIL),
             **values,
         )
+        if entrance and self.fresh:
+            response.headers.append("Set-Cookie", forms.cookie(FORM, self.bound_to))
+        return response
 
     def say(self, status: int, title: str, sentence: str) -> Response:
         """A page of one sentence."""
-        return self.page("said.html.j2", status, title=title, sentence=sentence)
+        return replace(self, found=False).page("said.html.j2", status, title=title, sentence=sentence)
 
     def nothing(self) -> Response:
         """What is not there and what may not be seen are this."""
