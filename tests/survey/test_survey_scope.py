@@ -219,6 +219,7 @@ def test_beyond_query_a_public_address_needs_proof_of_control_or_a_mandate() -> 
         (({"host": "10.0.0.1"}, {"host": "10.0.0.1", "dimse_ports": [11112]}), ["10.0.0.1", "10.0.0.1"], 0),
         (({"host": "10.0.0.0/30"}, {"host": "10.0.0.0/31"}), ["10.0.0.1", "10.0.0.2", "10.0.0.0"], 0),
         (({"host": "10.0.0.0/30"}, {"host": "10.0.0.2/31", "dimse_ports": [104, 4242]}), ["10.0.0.1", "10.0.0.2", "10.0.0.3"], 1),
+        (({"host": "10.0.0.0/30"}, {"host": "10.0.0.2/31", "dimse_ports": [104, 104, 4242]}), ["10.0.0.1", "10.0.0.2", "10.0.0.3"], 1),
         (({"host": "::ffff:10.0.0.1"}, {"host": "10.0.0.0/30"}), ["10.0.0.1", "10.0.0.2"], 0),
         (({"host": "::ffff:10.0.0.0/126"}, {"host": "10.0.0.0/30"}), ["10.0.0.1", "10.0.0.2", "10.0.0.3"], 0),
     ],
@@ -230,6 +231,11 @@ def test_no_port_of_an_address_is_surveyed_or_counted_twice(
     assert [str(system.address) for system in listed] == taken
     assert len(refused) == refusals
     assert all("in one target" in each.why for each in refused)
+
+
+def test_a_port_that_a_target_names_twice_is_asked_once() -> None:
+    ((system,), _) = systems(scope_of({"host": "10.0.0.1", "dimse_ports": [104, 11112, 104], "web_ports": [443, 443]}))
+    assert system.ports == (104, 11112, 443)
 
 
 def test_an_address_of_a_name_that_is_not_surveyed_by_that_name_stays_in_its_range() -> None:

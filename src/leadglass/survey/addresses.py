@@ -5,7 +5,7 @@ target names it as an address or range. Link-local, multicast and unspecified ad
 metadata service among them), never an archive. Opt-out wins over everything.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -37,7 +37,7 @@ class System:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        return self.target.dimse_ports + self.target.web_ports
+        return self.target.ports
 
     @property
     def may_be_touched(self) -> bool:
@@ -154,7 +154,7 @@ async def systems_of(scope: Scope, resolve: Resolve, private: Sequence[IpNetwork
     named = taken.addresses
     for place, target in enumerate(scope.target):
         if target.is_range and target.network is not None:
-            taken.add_range(place, target, named)
+            taken.add_range(place, target, target.network.hosts(), named)
     # The sort is stable: of a range, in the order of its addresses.
     return [system for _, system in sorted(taken.systems, key=_place)], [each for _, each in sorted(taken.refused, key=_place)]
 
@@ -210,18 +210,17 @@ class _Taken:
         else:
             self._take(place, target, address)
 
-    def add_range(self, place: int, target: Target, named: Container[IpAddress]) -> None:
+    def add_range(self, place: int, target: Target, addresses: Iterable[IpAddress], named: Container[IpAddress]) -> None:
         """Each address of a range but those that are `named` by themselves, or that another range has."""
-        assert target.network is not None  # noqa: S101 - the caller's
         in_part = 0
-        for each in target.network.hosts():
+        for each in addresses:
             address = ip_address(spelled(str(each)))
             if address in named:
                 continue
             if why := refusal(address, self._scope, self._private):
                 self._refuse(place, target, str(address), why)
             elif both := self._taken_ports(target, address):
-                in_part += len(both) < len({*target.dimse_ports, *target.web_ports})
+                in_part += len(both) < len(target.ports)
             else:
                 self._take(place, target, address)
         if in_part:
@@ -230,10 +229,10 @@ class _Taken:
 
     def _taken_ports(self, target: Target, address: IpAddress) -> Sequence[int]:
         taken = self._holders.get(address, {})
-        return [port for port in (*target.dimse_ports, *target.web_ports) if port in taken]
+        return [port for port in target.ports if port in taken]
 
     def _take(self, place: int, target: Target, address: IpAddress) -> None:
-        self._holders.setdefault(address, {}).update(dict.fromkeys((*target.dimse_ports, *target.web_ports), target.name))
+        self._holders.setdefault(address, {}).update(dict.fromkeys(target.ports, target.name))
         wanted = self._scope.limits.level
         level = allowed_level(address, self._scope.limits, self._private)
         beyond = wanted if level is not wanted else None

@@ -239,11 +239,7 @@ def to_json(results: Results) -> bytes:
             "stopped": results.stopped,
             "shard": results.shard or None,
             "scope": results.digest,
-            "ranges": [
-                {"name": target.name, "host": target.host, "ports": [*target.dimse_ports, *target.web_ports]}
-                for target in scope.target
-                if target.is_range
-            ],
+            "ranges": [{"name": target.name, "host": target.host, "ports": target.ports} for target in scope.target if target.is_range],
             "authority": authority,
             "level": str(scope.limits.level),
             "addresses": {"asked": results.addresses_asked, "silent": results.addresses_silent},

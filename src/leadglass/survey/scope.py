@@ -38,6 +38,14 @@ AeTitle: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, max
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535, strict=True)]
 
 
+def _once(ports: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(ports))
+
+
+Ports: TypeAlias = Annotated[tuple[Port, ...], AfterValidator(_once)]
+"""A port that is named twice is asked once."""
+
+
 class ExposureLimit(StrEnum):
     """How far the survey itself goes, least first."""
 
@@ -135,8 +143,8 @@ class Target(_Table):
 
     name: Text
     host: Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_host)]
-    dimse_ports: tuple[Port, ...] = ()
-    web_ports: tuple[Port, ...] = ()
+    dimse_ports: Ports = ()
+    web_ports: Ports = ()
     country: OptionalText = ""
     site: OptionalText = ""
     called_aet: AeTitle = ""
@@ -151,6 +159,10 @@ class Target(_Table):
         if (network := self.network) is not None and network.num_addresses > MAX_RANGE_ADDRESSES:
             raise ValueError(f"{self.host} is more than {MAX_RANGE_ADDRESSES} addresses: name smaller ranges")
         return self
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return self.dimse_ports + self.web_ports
 
     @cached_property
     def network(self) -> IpNetwork | None:
