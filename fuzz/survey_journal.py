@@ -66,7 +66,7 @@ def seeds() -> list[bytes]:
         so_far = journal.SoFar(begun)
         written = journal.Journal(lines, so_far.chain)
         written.begin(begun)
-        written.plan(journal.Plan(3, 3, (RefusedTarget("a", "b", "c"),)))
+        written.plan(journal.Plan(3, 3, (RefusedTarget("a", "b", "c"),), _SCOPE.authority, _SCOPE.limits.opt_out))
         path = Path(name) / journal.NAME
         first = path.read_bytes()
         north, south = _SCOPE.target

@@ -244,6 +244,7 @@ def test_a_count_that_became_another_is_refused(whole: Whole) -> None:
         (b'"seconds":0.', b'"seconds":-0.'),
         (b'"seconds":0.', b'"seconds":NaN,"x":0.'),
         (b'"mine":33', b'"mine":-33'),
+        (b'"opt_out":[],"unproven"', b'"unproven"'),
         (b'"shard":"1/1"', b'"shard":"3/1"'),
         (b'"shard":"1/1"', b'"shard":"01/1"'),
         (b'{"plan":', b'{"begin":'),

@@ -68,19 +68,19 @@ class Plan:
     systems: Count
     mine: Count
     refused: tuple[RefusedTarget, ...]
+    authority: Authority
+    """As this start had it: renewed since, perhaps."""
+    opt_out: tuple[str, ...]
+    """Who had asked to be left alone by then."""
     unproven: tuple[RefusedTarget, ...] = ()
     """Public hosts that are surveyed at less than the scope's level: nobody published that more is welcome."""
     proven: tuple[ProvenControl, ...] = ()
-    authority: Authority | None = None
-    """As this start had it: renewed since, perhaps."""
-    opt_out: tuple[str, ...] = ()
-    """Who had asked to be left alone by then."""
 
     def with_proofs(self, proving: Proving, asked: Collection[str], before: "Plan | None") -> "Plan":
         """With what was published for the hosts `asked` about now, and what an earlier start found of the others."""
-        then = before or Plan(0, 0, ())
-        unproven = (*(each for each in then.unproven if each.host not in asked), *proving.refused)
-        proven = (*(each for each in then.proven if each.host not in asked), *proving.proven)
+        then_unproven, then_proven = (before.unproven, before.proven) if before else ((), ())
+        unproven = (*(each for each in then_unproven if each.host not in asked), *proving.refused)
+        proven = (*(each for each in then_proven if each.host not in asked), *proving.proven)
         return dataclasses.replace(self, unproven=unproven, proven=proven)
 
 
@@ -162,7 +162,7 @@ class SoFar:
 
     def results(self) -> Results:
         """What a report is made from, systems in the order of the scope."""
-        plan = self.plan or Plan(0, 0, ())
+        plan = self.plan or Plan(0, 0, (), self.scope.authority, self.scope.limits.opt_out)
         places = {target.name: place for place, target in reversed(tuple(enumerate(self.scope.target)))}
 
         def in_scope(each: RefusedTarget | ProvenControl) -> tuple[int, int, int]:
@@ -283,8 +283,7 @@ def load(folder: Folder) -> SoFar:
 def _as_of(begun: Begin, plan: Plan) -> Begin:
     """The survey with what may have changed since it was begun."""
     limits = begun.scope.limits.model_copy(update={"opt_out": plan.opt_out})
-    changed = {"limits": limits} | ({"authority": plan.authority} if plan.authority else {})
-    return dataclasses.replace(begun, scope=begun.scope.model_copy(update=changed))
+    return dataclasses.replace(begun, scope=begun.scope.model_copy(update={"limits": limits, "authority": plan.authority}))
 
 
 def _parsed(line: bytes) -> tuple[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from leadglass.errors import ConfigurationError
 from leadglass.survey import journal as journals
 from leadglass.survey.folder import Folder, Identities, Seal, stay_encrypted
-from leadglass.survey.journal import Plan, SoFar
+from leadglass.survey.journal import SoFar
 from leadglass.survey.report import write_reports
 from leadglass.survey.results import Results
 from leadglass.survey.run import check_folder
@@ -33,7 +33,7 @@ def merged_of(parts: Sequence[tuple[Path, SoFar]]) -> Results:
     """The results of the whole scope."""
     _check_shards(parts)
     first = parts[0][1]
-    plans = [so_far.plan or Plan(0, 0, ()) for _, so_far in parts]
+    plans = [so_far.plan for _, so_far in parts if so_far.plan is not None]
     whole = SoFar(dataclasses.replace(first.begin, shard="1/1", started=min(so_far.begin.started for _, so_far in parts)))
     for path, so_far in parts:
         if both := whole.keys() & so_far.keys():
@@ -56,8 +56,13 @@ def merged_of(parts: Sequence[tuple[Path, SoFar]]) -> Results:
     refused = list(plans[0].refused)
     for plan in plans[1:]:
         refused += (Counter(plan.refused) - Counter(refused)).elements()
-    unproven = tuple(each for plan in plans for each in plan.unproven)
-    whole.plan = Plan(systems, systems, tuple(refused), unproven, tuple(each for plan in plans for each in plan.proven))
+    whole.plan = dataclasses.replace(
+        plans[0],
+        mine=systems,
+        refused=tuple(refused),
+        unproven=tuple(each for plan in plans for each in plan.unproven),
+        proven=tuple(each for plan in plans for each in plan.proven),
+    )
     runs = [so_far.begin.run_id for _, so_far in parts]
     return dataclasses.replace(whole.results(), run_id=" ".join(runs))
 

@@ -276,7 +276,7 @@ async def _planned(scope: Scope, surroundings: Surroundings, so_far: SoFar) -> t
     unproven = [system for _, system in waiting]
     proving = await prove(unproven, scope, surroundings, run_id=found.begin.run_id, per_second=_rate(scope, found.shard))
     asked = {str(system.address) for _, system in waiting}
-    planned = Plan(len(systems), len(mine), tuple(refused), authority=scope.authority, opt_out=scope.limits.opt_out)
+    planned = Plan(len(systems), len(mine), tuple(refused), scope.authority, scope.limits.opt_out)
     found.plan = planned.with_proofs(proving, asked, found.plan)
     return found, [(key, system) for (key, _), system in zip(waiting, proving.systems, strict=True)], found.plan
 
