@@ -1,4 +1,4 @@
-"""`write_probe` and `default_accounts`: only where the scope asks, once for a system, and what came of it is reported."""
+"""`write_probe` and `default_accounts`: only where the scope asks, one object and one sign-in for a system, and what came of it is told."""
 
 import base64
 import json
@@ -87,6 +87,13 @@ def test_a_system_of_two_ports_is_given_one_object(tmp_path: Path) -> None:
         result = run_one(tmp_path, {"dimse_ports": [first, second]}, write_probe=True)
     assert len(taken) == 1
     assert [door.write for door in result.doors if isinstance(door, Dimse)] == [Write.ACCEPTED, Write.OFFERED]
+
+
+def test_one_that_refused_it_at_a_port_is_asked_at_the_next(tmp_path: Path) -> None:
+    taken: list[Any] = []
+    with taking(0x0124, []) as first, taking(0, taken) as second:
+        result = run_one(tmp_path, {"dimse_ports": [first, second]}, write_probe=True)
+    assert (len(taken), result.write) == (1, Write.ACCEPTED)
 
 
 def test_an_object_that_was_not_answered_may_be_stored_and_is_not_offered_again(tmp_path: Path) -> None:

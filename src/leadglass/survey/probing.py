@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from leadglass.survey.addresses import RefusedTarget, System
 from leadglass.survey.briefing import Briefing, Counted, Probe
 from leadglass.survey.dialer import ScopedDialer
-from leadglass.survey.observations import CountedBy, Dimse, Observation, Write
+from leadglass.survey.observations import CountedBy, Dimse, Observation
 from leadglass.survey.probes import PROBES
 from leadglass.survey.tally import run_key
 
@@ -89,12 +89,11 @@ async def _look_at(system: System, briefing: Briefing, probes: Sequence[Probe]) 
 
 def _knowing(briefing: Briefing, seen: Observation) -> Briefing:
     """What the other doors of a system need not be asked any more: what a product has counted, a second object, a second sign-in."""
-    if isinstance(seen, Dimse):
-        # Still "offered" where the probe should have found out: what was sent was not answered, and may be stored all the same.
-        was_offered = seen.store_status is not None or seen.write is Write.OFFERED
-        return replace(briefing, write_probe=briefing.write_probe and not was_offered)
     if seen.synthetic_object is not None:
+        # It is there, or may be: it was not answered.
         briefing = replace(briefing, write_probe=False)
+    if isinstance(seen, Dimse):
+        return briefing
     if seen.default_account is not None:
         briefing = replace(briefing, default_accounts=False)
     if seen.counted_by is CountedBy.COUNT_ENDPOINT and seen.records is not None and seen.records.exact and seen.product is not None:

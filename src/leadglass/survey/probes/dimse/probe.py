@@ -61,7 +61,7 @@ class DimseProbe:
         if system.level.reaches(ExposureLimit.RETRIEVE):
             steps.append("C-FINDs for one image, its C-GET, aborted at the first byte")
         if limits.write_probe and system.may_be_touched:
-            steps.append("C-STORE of one marked synthetic object where storage is accepted; it stays there (once for a system)")
+            steps.append("C-STORE of one marked synthetic object where storage is accepted; it stays there (at most one in a system)")
         return steps
 
     async def run(self, system: System, port: int, briefing: Briefing) -> Dimse:

@@ -45,7 +45,7 @@ class WebProbe:
         if limits.default_accounts and system.may_be_touched:
             steps.append("the one documented account of a recognised product, once")
         if limits.write_probe and system.may_be_touched:
-            steps.append("STOW-RS of one marked synthetic object to a service that is open; it stays there (once for a system)")
+            steps.append("STOW-RS of one marked synthetic object to a service that is open; it stays there (at most one in a system)")
         return steps
 
     async def run(self, system: System, port: int, briefing: Briefing) -> Web:

@@ -1,4 +1,4 @@
-"""STOW-RS (PS3.18 10.5) of the one synthetic object; only where `write_probe` asks for it, at an open service, once for a system."""
+"""STOW-RS (PS3.18 10.5) of the one synthetic object; only where `write_probe` asks for it, at an open service, until one is taken."""
 
 import secrets
 from dataclasses import dataclass
