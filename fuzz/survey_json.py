@@ -16,7 +16,7 @@ def target(data: bytes) -> None:
     tally = Tally(b"k" * 32)
     rows = dicomjson.rows(value) or []
     dicomjson.tally_rows(rows, tally)
-    assert tally.counts(exact=True).studies <= len(rows)
+    assert tally.studies <= len(rows)
     for row in rows:
         dicomjson.fields_of(row)
     dicomjson.whole_numbers(value, ("count",))

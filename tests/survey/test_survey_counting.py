@@ -186,6 +186,18 @@ def test_a_count_by_pages_that_takes_too_long_is_at_least_and_not_none() -> None
     assert 2 <= found.records.studies <= 8
 
 
+def test_pages_that_do_not_come_are_no_count(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> None:
+        if "offset" in asked.path:
+            asked.answer(b"", status=500)
+        else:
+            Service([])(asked)
+
+    with answering(answer) as listener:
+        (door,) = run_one(tmp_path, {"web_ports": [listener.port]}, level="count").doors
+    assert (door.level, door.records, door.counted_by) == (ExposureLevel.RECORDS, None, None)
+
+
 def test_a_name_without_letters_is_not_one_that_is_exposed() -> None:
     assert not dicomjson.has_value({"00100010": {"vr": "PN", "Value": [{"Alphabetic": ""}, None, ""]}}, "00100010")
     assert dicomjson.has_value({"00100010": {"vr": "PN", "Value": [{"Ideographic": "x"}]}}, "00100010")

@@ -12,9 +12,9 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from leadglass.survey import advisories, dicomjson, products
-from leadglass.survey.observations import Field
+from leadglass.survey.observations import Field, RecordCounts
 from leadglass.survey.probes.dimse import identifier
-from leadglass.survey.tally import Tally, run_key
+from leadglass.survey.tally import Tally, run_key, whole_number
 from leadglass.vocabulary import Level
 
 UID_KEYWORDS = [keyword for keyword in identifier.TAGS if keyword.endswith("UID")]
@@ -44,7 +44,7 @@ def test_an_identifier_is_what_pydicom_reads_and_writes(patient: str, study: str
     write_dataset(raw, written)
     read = identifier.decode(raw.getvalue())
     assert (read["PatientID"], read["StudyInstanceUID"]) == (patient.strip(), study)
-    assert identifier.whole_number(read["NumberOfStudyRelatedInstances"]) == number
+    assert whole_number(read["NumberOfStudyRelatedInstances"]) == number
 
 
 @given(st.binary(max_size=300))
@@ -59,7 +59,7 @@ def test_nested_sequences_without_end_are_left() -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "1e3", "12x", "\uff19", "1" * 30])
 def test_only_a_number_is_a_count(text: str) -> None:
-    assert identifier.whole_number(text) is None
+    assert whole_number(text) is None
 
 
 JSON = st.recursive(
@@ -115,24 +115,27 @@ def test_a_tally_counts_as_a_set_does(rows: list[tuple[tuple[str, str], int, int
     for (issuer, patient), study, images in rows:
         tally.add(issuer, patient, str(study), images)
         first.setdefault(study, ((issuer.strip(), patient.strip()), images))
-    counts = tally.counts(exact=True)
-    assert counts.studies == len(first)
-    assert counts.patients == len({patient for patient, _ in first.values()})
-    assert counts.instances == sum(images for _, images in first.values())
+    patients, instances = {patient for patient, _ in first.values()}, sum(images for _, images in first.values())
+    assert tally.counts(exact=True) == RecordCounts(len(patients), len(first), instances, exact=True)
+
+
+def test_at_least_none_is_no_count() -> None:
+    assert Tally(run_key()).counts(exact=False) is None
+    assert Tally(run_key()).counts(exact=True) == RecordCounts(0, 0, 0, exact=True)
 
 
 def test_padding_makes_no_other_patient() -> None:
     tally = Tally(run_key())
     tally.add("", "P1", "1", 0)
     tally.add(" ", "P1 ", "2", 0)
-    assert tally.counts(exact=True).patients == 1
+    assert tally.counts(exact=True) == RecordCounts(patients=1, studies=2, instances=0, exact=True)
 
 
 def test_issuer_and_id_are_not_run_together() -> None:
     tally = Tally(run_key())
     tally.add("A", "BC", "1", 0)
     tally.add("AB", "C", "2", 0)
-    assert tally.counts(exact=True).patients == 2
+    assert tally.counts(exact=True) == RecordCounts(patients=2, studies=2, instances=0, exact=True)
 
 
 def test_hashes_of_two_runs_have_nothing_in_common() -> None:

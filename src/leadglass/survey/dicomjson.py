@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from leadglass.survey.observations import Field
-from leadglass.survey.tally import Tally
+from leadglass.survey.tally import Tally, whole_number
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -85,10 +85,9 @@ def tally_rows(found: list[Mapping[str, Json]], tally: Tally) -> bool:
     """Count the studies of a page; False where one did not say how many images it has, or could not be told from others."""
     is_sure = True
     for row in found:
-        number, patient, study = (text_of(row, tag) for tag in (STUDY_INSTANCES, PATIENT_ID, STUDY))
-        is_number = number.isascii() and number.isdigit() and len(number) <= 9
-        is_sure = is_sure and is_number and bool(patient.strip()) and bool(study.strip())
-        tally.add(text_of(row, ISSUER), patient, study, int(number) if is_number else 0)
+        patient, study, images = text_of(row, PATIENT_ID), text_of(row, STUDY), whole_number(text_of(row, STUDY_INSTANCES))
+        is_sure = is_sure and images is not None and bool(patient.strip()) and bool(study.strip())
+        tally.add(text_of(row, ISSUER), patient, study, images or 0)
     return is_sure
 
 

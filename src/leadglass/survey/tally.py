@@ -15,6 +15,11 @@ def run_key() -> bytes:
     return secrets.token_bytes(32)
 
 
+def whole_number(text: str) -> int | None:
+    """How many a row says there are (VR IS); None where it does not say, or no number that a count can be."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+
 class Tally:
     """The patients, studies and instances of one archive as they stream by.
 
@@ -56,7 +61,14 @@ class Tally:
         """Count images of a study whose row did not say how many it has."""
         self._instances += max(0, instances)
 
-    def counts(self, *, exact: bool) -> RecordCounts:
+    @property
+    def studies(self) -> int:
+        return len(self._studies)
+
+    def counts(self, *, exact: bool) -> RecordCounts | None:
+        """What was counted; None where that is nothing and need not be all: at least none says nothing."""
+        if not exact and not self._studies:
+            return None
         return RecordCounts(patients=len(self._patients), studies=len(self._studies), instances=self._instances, exact=exact)
 
     def _hash(self, *parts: str) -> bytes:

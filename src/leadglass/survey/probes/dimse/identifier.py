@@ -98,8 +98,3 @@ def _after_sequence(raw: bytes, at: int, depth: int) -> int | None:
         else:
             at += length
     return None
-
-
-def whole_number(text: str) -> int | None:
-    """The value of an IS attribute; None where it is empty or not a number that a count can be."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None

@@ -12,7 +12,7 @@ from leadglass.survey.probes.dimse import identifier
 from leadglass.survey.probes.dimse.conversation import Conversation, Search
 from leadglass.survey.probes.dimse.session import Session
 from leadglass.survey.synthetic import random_uid
-from leadglass.survey.tally import Tally
+from leadglass.survey.tally import Tally, whole_number
 from leadglass.vocabulary import Level
 
 LONGEST_UID = 64
@@ -64,7 +64,7 @@ class Counting:
         """So that fields and an image can be asked of one study; dropped with this object."""
 
     async def count(self) -> RecordCounts | None:
-        """The counts; None where the archive refuses this query."""
+        """The counts; None where the archive refuses this query, or nothing came of it in time."""
         is_complete = False
         try:
             async with asyncio.timeout(self._seconds):
@@ -74,13 +74,12 @@ class Counting:
         except TimeoutError:
             await self._session.cut()
             is_complete = False
-        counts = self._tally.counts(exact=is_complete and self._is_sure)
-        return counts if counts.exact or counts.studies else None
+        return self._tally.counts(exact=is_complete and self._is_sure)
 
     def _take_study(self, row: Row) -> None:
         study, patient = self._uid_of(row, "StudyInstanceUID"), row.get("PatientID", "")
         self.first_study = self.first_study or study
-        images = identifier.whole_number(row.get("NumberOfStudyRelatedInstances", ""))
+        images = whole_number(row.get("NumberOfStudyRelatedInstances", ""))
         self._is_sure = self._is_sure and bool(patient)
         is_new = self._tally.add(row.get("IssuerOfPatientID", ""), patient, study, images or 0)
         if images is None and study and is_new:
@@ -94,7 +93,7 @@ class Counting:
             series = self._uid_of(row, "SeriesInstanceUID")
             if row.get("StudyInstanceUID", study) != study or not self._tally.is_new("series", series):
                 return
-            images = identifier.whole_number(row.get("NumberOfSeriesRelatedInstances", ""))
+            images = whole_number(row.get("NumberOfSeriesRelatedInstances", ""))
             self._tally.add_instances(images or 0)
             if images is None and series:
                 unsaid.append(series)

@@ -77,7 +77,7 @@ async def _counted(visit: Visit, root: str, found: Found) -> Found:
     except TimeoutError:
         await visit.client.hang_up()
         records = paging.so_far
-    return replace(found, records=records, counted_by=CountedBy.PAGES)
+    return replace(found, records=records, counted_by=CountedBy.PAGES if records else None)
 
 
 async def _count_by_product(visit: Visit, root: str) -> RecordCounts | None:
@@ -106,11 +106,11 @@ class _Paging:
         self._offset = 0
 
     @property
-    def so_far(self) -> RecordCounts:
-        """At least so many."""
+    def so_far(self) -> RecordCounts | None:
+        """At least so many; None where that is none."""
         return self._tally.counts(exact=False)
 
-    async def count(self) -> RecordCounts:
+    async def count(self) -> RecordCounts | None:
         most = self._visit.briefing.max_matches
         while self._offset < most:
             query = f"includefield={STUDY_INSTANCES}&includefield={ISSUER}&limit={min(PAGE, most - self._offset)}&offset={self._offset}"
@@ -130,10 +130,10 @@ class _Paging:
         rows = dicomjson.rows(json_of(page))
         if ended or rows == []:
             return None
-        before = self.so_far.studies
+        before = self._tally.studies
         self._is_sure = dicomjson.tally_rows(rows or [], self._tally) and self._is_sure
         self._offset += len(rows or [])
-        return self.so_far.studies - before
+        return self._tally.studies - before
 
 
 async def _any_image(visit: Visit, root: str) -> str:
