@@ -102,6 +102,13 @@ def test_a_record_under_the_name_that_the_address_holder_gave_is_proof(alias: bo
     assert (level, results.proven[0].by) == (ExposureLimit.RETRIEVE, ProofBy.PTR_NAME)
 
 
+@pytest.mark.parametrize("name", [".", "*.example.", "pacs\\.example.", "pacs\\200.example.", ("a" * 60 + ".") * 4], ids=str)
+def test_what_is_no_host_name_is_not_asked_about(name: str) -> None:
+    _, results, records = in_dns(scope_of(), {(REVERSE, "PTR"): [name]})
+    assert len(records.asked) == 2
+    assert results.proven == ()
+
+
 def test_a_record_under_a_name_that_only_points_at_the_address_is_none() -> None:
     """Anybody can point a name of his at anybody's address."""
     scope = scope_of(host="mine.example")

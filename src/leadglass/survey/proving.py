@@ -119,9 +119,7 @@ async def _in_dns(
 def _names(answered: Sequence[bytes]) -> Sequence[str]:
     """Where TXT records are asked for, of the names that a PTR record gave; what is no plain host name is passed over."""
     texts = [text.decode("ascii", "replace") for text in answered[:MAX_PTR_NAMES]]
-    return [
-        f"{control.LABEL}.{text}" for text in texts if len(text) < 230 and text.strip(".") and text.replace("\ufffd", "\\").find("\\") < 0
-    ]
+    return [f"{control.LABEL}.{text}" for text in texts if _HOST_NAME.fullmatch(text)]
 
 
 async def _in_file(
