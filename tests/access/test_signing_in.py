@@ -2,15 +2,19 @@
 
 import base64
 import json
+import tempfile
+import threading
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadglass.access import accounts as accounts_module
-from leadglass.access.factors import hotp, new_factor, otpauth, step_at
+from leadglass.access.accounts import Account, Accounts
+from leadglass.access.factors import Factor, hotp, new_factor, otpauth, step_at
 from leadglass.access.grant import SigningIn
 from leadglass.access.identity import SessionCookie
 from leadglass.access.registry import TABLES, Registry
@@ -194,6 +198,41 @@ def test_signing_in_lets_nobody_change_anything_else(house: House) -> None:
     authority = SigningIn._issue("berta")  # noqa: SLF001
     with pytest.raises(TypeError, match="his own"):
         house.registry.accounts.disable(authority, "anna")  # type: ignore[arg-type] # what a mistake would hand in
+
+
+@pytest.mark.parametrize("who", ["unknown", "wrong", "disabled", "held", "factorless", "coded"])
+def test_whatever_is_wrong_costs_one_guess_at_a_password_and_no_wait_for_the_disk(
+    house: House, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    house.user("anna", Role.CLINICIAN)
+    code = "000000" if who == "coded" else house.code(house.factor("anna")[0])
+    house.user("bare", Role.CLINICIAN)
+    match who:
+        case "disabled":
+            house.administer(lambda grant: house.registry.accounts.disable(grant, "anna"))
+        case "held":
+            house.administer(lambda grant: holding.hold(house.registry, grant, "anna"))
+    guesses: list[str] = []
+    waits: list[object] = []
+    guess, flush = Argon2id.verify_phc_encoded, house.trail.flush
+
+    def counted(password: bytes, kept: str) -> None:
+        guesses.append(kept.rpartition("$")[0].rpartition("$")[0])
+        guess(password, kept)
+
+    class Counting:
+        verify_phc_encoded = staticmethod(counted)
+
+    def waited(*given: object) -> None:
+        waits.append(given)
+        flush(*given)  # type: ignore[arg-type] # whatever it takes
+
+    monkeypatch.setattr("leadglass.access.accounts.Argon2id", Counting)
+    monkeypatch.setattr(house.trail, "flush", waited)
+    name = {"unknown": "nobody", "factorless": "bare"}.get(who, "anna")
+    refused(house, name, code, WRONG if who == "wrong" else PASSWORD)
+    assert guesses == ["$argon2id$v=19$m=8,t=1,p=1"]
+    assert waits == []
 
 
 # How often
@@ -385,6 +424,33 @@ def test_an_account_that_nobody_has_is_given_no_password_and_no_second_factor(ho
 
 
 # What lies on disk
+
+_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
+_FACTORS = st.builds(
+    Factor,
+    st.binary(min_size=20, max_size=20).map(lambda secret: base64.b32encode(secret).decode()),
+    st.lists(st.binary(min_size=32, max_size=32).map(bytes.hex), max_size=10).map(tuple),
+    st.integers(-1, 2**62),
+)
+_ACCOUNTS = st.builds(
+    Account,
+    _NAMES,
+    st.frozensets(st.sampled_from(Role), min_size=1),
+    st.booleans(),
+    st.integers(0, 2**63),
+    st.text(st.characters(codec="ascii")),
+    st.none() | _FACTORS,
+)
+
+
+@settings(max_examples=20)  # each is made durable
+@given(st.lists(_ACCOUNTS, max_size=4, unique_by=lambda account: account.name))
+def test_people_are_read_as_they_were_written(people: list[Account]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "users.sealed"
+        SealedFile(file, KEY, ARCHIVE, "users").save([accounts_module._encode(each) for each in people])  # noqa: SLF001
+        kept = Accounts(SealedFile(file, KEY, ARCHIVE, "users"), Clock(), threading.RLock(), lambda _: None)
+        assert kept.list() == tuple(people)
 
 
 def test_the_kept_table_of_people_is_read(tmp_path: Path) -> None:

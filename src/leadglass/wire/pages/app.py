@@ -30,11 +30,13 @@ from leadglass.wire.pages.words import chosen
 THREADS: Final = 8
 
 Handler = Callable[[Visit], Awaitable[Response]]
+SIGN_OUT: Final = "/sign-out"
+"""Its answer is for somebody who has just gone, and shows nothing."""
 _STUDY: Final = r"/studies/(?P<study>[^/]{1,64})"
 TABLE: Final[tuple[tuple[str, Mapping[str, Handler]], ...]] = (
     ("/", {"GET": worklist.show, "POST": worklist.search}),
     ("/sign-in", {"GET": entrance.show, "POST": entrance.sign_in}),
-    ("/sign-out", {"POST": entrance.sign_out}),
+    (SIGN_OUT, {"POST": entrance.sign_out}),
     ("/language", {"POST": entrance.switch}),
     (_STUDY, {"GET": study.show}),
     (f"{_STUDY}/accesses", {"GET": study.accesses}),
@@ -89,6 +91,9 @@ class Pages:
         except Exception as error:  # noqa: BLE001 # whatever it is, the caller learns nothing of it and the log where it was
             logs.fault("page failed", error)
             response = visit.say(500, visit.words.broken, "")
+        if visit.session is not None and request.scope["path"] != SIGN_OUT and not visit.session.is_current():
+            # Made for somebody who was shut out meanwhile: a page is work under way as well.
+            return elsewhere("/sign-in")
         return response
 
     async def _session(self, request: Request, shown: str | None) -> Session | None:

@@ -56,8 +56,16 @@ async def sign_out(visit: Visit) -> Response:
 
 async def switch(visit: Visit) -> Response:
     """POST /language."""
-    back = visit.form.get("here", "/")
-    response = elsewhere(back if _OURS.fullmatch(back) else "/")
+    response = elsewhere(back_to(visit.form.get("here", "/")))
     if (language := visit.form.get("language", "")) in LANGUAGES:
         response.headers.append("Set-Cookie", forms.cookie(LANGUAGE, language, lasting=True))
     return response
+
+
+def back_to(here: str) -> str:
+    """The page of ours that a form names to go back to; the first page for anything else.
+
+    >>> back_to("/studies/1.2.3/accesses"), back_to("//elsewhere.example"), back_to("/trail?who=x")
+    ('/studies/1.2.3/accesses', '/', '/')
+    """
+    return here if _OURS.fullmatch(here) else "/"
