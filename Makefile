@@ -4,8 +4,10 @@ PYTHON ?= python3
 SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
-# Two workers: the build machine has two cores. `worksteal` keeps neighbours together, as they share archives that take seconds to found.
-WORKERS ?= 2
+# Three workers on the build machine's two cores: a third of the time a test waits for the disk or a peer. The long tests take two, as they
+# load the cores themselves. `worksteal` keeps neighbours together, as they share archives that take seconds to found.
+WORKERS ?= 3
+LONG_WORKERS ?= 2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --no-deps --only-binary :all: --require-hashes
 
@@ -49,7 +51,7 @@ test: setup-dev peers ## every test but the long ones, and every example (10 min
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not long"
 
 test-long: setup-dev peers ## every test, the long ones too
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --timeout 3600 --hypothesis-profile long
+	@$(BIN)/python -m pytest -n $(LONG_WORKERS) --dist worksteal --timeout 3600 --hypothesis-profile long
 
 check: setup-dev ## format, lint, types, the walls between the packages
 	$(BIN)/ruff format --check .
