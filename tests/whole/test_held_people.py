@@ -34,6 +34,14 @@ STUDY = str(pydicom.dcmread(samples.sample("CT_small.dcm"), stop_before_pixels=T
 
 
 @pytest.fixture
+def ended(archive: ArchiveUnderTest) -> Iterator[ArchiveUnderTest]:
+    """A stopped archive, which is stopped again however the test ends."""
+    yield archive
+    if archive.process is not None:
+        archive.stop()
+
+
+@pytest.fixture
 def stocked_for_people(archive: ArchiveUnderTest) -> ArchiveUnderTest:
     """A stopped archive with a study."""
     assert archive.take_in([samples.sample("CT_small.dcm")])["stored"] == 1
@@ -213,9 +221,9 @@ def spellings(person: Person) -> Iterator[tuple[str, bytes]]:
         yield "recovery code", code.replace("-", "").encode()
 
 
-def test_no_password_code_or_cookie_of_a_person_lies_anywhere_or_is_said(archive: ArchiveUnderTest, tmp_path: Path) -> None:
+def test_no_password_code_or_cookie_of_a_person_lies_anywhere_or_is_said(ended: ArchiveUnderTest, tmp_path: Path) -> None:
     """While it serves, after kill -9, after the next opening: under HOME, in temporary files, the log, and what the commands say."""
-    temporary, secrets = tmp_path / "temporary", Secrets()
+    archive, temporary, secrets = ended, tmp_path / "temporary", Secrets()
     temporary.mkdir()
     chosen, mistyped, as_name = "a quagmire of 17 xylophones", "a quagmire of 18 xylophones", "quagmire.typed.for.a.name"
     archive.start(environment={"TMPDIR": str(temporary), "SQLITE_TMPDIR": str(temporary)})
