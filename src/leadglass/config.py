@@ -127,9 +127,9 @@ class WebSection(_Section):
 class PagesSection(_Section):
     """The pages for people, at the same address as DICOMweb."""
 
-    idle_minutes: float = Field(default=15.0, gt=0)
+    idle_minutes: float = Field(default=15.0, gt=0, le=8 * 60)
     """A session ends after so long without a request: the next person at a shared workstation is not whoever left it."""
-    longest_hours: float = Field(default=10.0, gt=0)
+    longest_hours: float = Field(default=10.0, gt=0, le=24)
     """It ends after a working day, however busy: what was stolen of it is worth no more than that."""
 
 

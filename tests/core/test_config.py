@@ -63,6 +63,13 @@ def test_every_setting_that_weakens_is_named_unsafe_and_told() -> None:
     assert sorted(unsafe) == sorted(line.split(":")[0] for line in parse_settings(text).weakened())
 
 
+@pytest.mark.parametrize("key", ["idle_minutes", "longest_hours"])
+@pytest.mark.parametrize("value", ["0", "-1", "inf", "nan", "1e300", "481"])
+def test_no_session_is_made_to_last(key: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=key):
+        parse_settings(f"[pages]\n{key} = {value}")
+
+
 @given(st.text())
 def test_any_text_is_settings_or_refused(text: str) -> None:
     with contextlib.suppress(ConfigurationError):
