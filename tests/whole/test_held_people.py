@@ -14,12 +14,10 @@ import pydicom
 import pytest
 
 from leadglass.access.factors import hotp, step_at
-from leadglass.access.identity import Credentials, LocalUser, PasswordAndCode
+from leadglass.access.identity import PasswordAndCode
 from leadglass.access.secret import Secret
-from leadglass.archive.archive import Accesses, Archive, Found, Record, Session
+from leadglass.archive.archive import Archive
 from leadglass.assemble.opening import opened
-from leadglass.dicom.query import Query
-from leadglass.dicom.uid import Uid
 from leadglass.home import Home
 from leadglass.vocabulary import Door
 from leadglass.wire.pages.app import create_pages
@@ -27,6 +25,7 @@ from tests import samples
 from tests.archives import PASSWORD, ArchiveUnderTest, leadglass
 from tests.never.canary import forms
 from tests.pages.visitor import Person, Visitor
+from tests.whole.shutting_out import HeldWhileAsking
 
 WITHIN = 1.0
 ENTRANCE = "/sign-in"
@@ -97,38 +96,6 @@ def test_every_session_of_who_is_held_ends_within_a_second_and_nobody_elses(stoc
             for visitor in (desk, ward):
                 assert visitor.get("/").headers["location"] == ENTRANCE
             assert desk.follow(desk.sign_in(hanna)).status_code == 200
-
-
-class HeldWhileAsking(Archive):
-    """Gives everybody a session in which whoever asks anything is held before he has the answer."""
-
-    def __init__(self, archive: Archive) -> None:
-        vars(self).update(vars(archive))
-
-    def enter(self, door: Door, credentials: Credentials, address: str) -> Session:
-        entered, operator = super().enter(door, credentials, address), super().enter(Door.CONTROL, LocalUser(os.geteuid()), "")
-
-        class Asking(Session):
-            def _held(self) -> None:
-                operator.administration.hold(self.principal.name)
-
-            def find(self, query: Query) -> Found:
-                found = super().find(query)
-                self._held()
-                return found
-
-            def series_of(self, study: Uid, returns: tuple[str, ...]) -> list[Record]:
-                found = super().series_of(study, returns)
-                self._held()
-                return found
-
-            def accesses_to(self, study: Uid) -> Accesses | None:
-                found = super().accesses_to(study)
-                self._held()
-                return found
-
-        entered.__class__ = Asking
-        return entered
 
 
 @pytest.mark.parametrize("path", ["/", f"/studies/{STUDY}", f"/studies/{STUDY}/accesses"])

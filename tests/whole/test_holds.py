@@ -17,11 +17,10 @@ import pytest
 from pynetdicom import AE, build_context, build_role, evt
 
 from leadglass.access.identity import Credentials, LocalUser
-from leadglass.archive.archive import Archive, Found, Session
+from leadglass.archive.archive import Archive, Session
 from leadglass.assemble.opening import opened
 from leadglass.assemble.serving import limits_of
 from leadglass.dicom.contexts import IMPLICIT_LITTLE_ENDIAN, propose
-from leadglass.dicom.query import Query
 from leadglass.dicom.sopclasses import VERIFICATION
 from leadglass.home import Home
 from leadglass.net.failures import Aborted, AssociationFailed, Failure
@@ -38,6 +37,7 @@ from tests.certificates import Identity
 from tests.whole.associating import GET, MOVES, associated
 from tests.whole.receiving import receiver
 from tests.whole.relay import client_context, relay
+from tests.whole.shutting_out import HeldWhileAsking
 from tests.whole.stock import FEW, few
 
 CT = pydicom.dcmread(samples.sample("CT_small.dcm"), stop_before_pixels=True)
@@ -269,25 +269,6 @@ def test_a_held_person_or_token_is_out_of_a_download_within_a_second(archive: Ar
     assert (ended["who"], {f"held-{'user' if whom == 'person' else 'token'}": 1}) in refusals(archive)
 
 
-class HeldWhileSearching(Archive):
-    """Gives everybody a session in which whoever searches is held before he has the answer."""
-
-    def __init__(self, archive: Archive) -> None:
-        vars(self).update(vars(archive))
-
-    def enter(self, door: Door, credentials: Credentials, address: str) -> Session:
-        entered, operator = super().enter(door, credentials, address), super().enter(Door.CONTROL, LocalUser(os.geteuid()), "")
-
-        class Searching(Session):
-            def find(self, query: Query) -> Found:
-                found = super().find(query)
-                operator.administration.hold(self.principal.name)
-                return found
-
-        entered.__class__ = Searching
-        return entered
-
-
 def test_what_was_found_before_the_hold_does_not_leave_after_it(archive: ArchiveUnderTest) -> None:
     bearer = {"Authorization": f"Bearer {archive.token('anna')}"}
     with opened(Home(archive.home)) as there:
@@ -301,7 +282,7 @@ def test_what_was_found_before_the_hold_does_not_leave_after_it(archive: Archive
                     app.close()
 
         assert asyncio.run(search(there.archive)) == 204
-        assert asyncio.run(search(HeldWhileSearching(there.archive))) == 401
+        assert asyncio.run(search(HeldWhileAsking(there.archive))) == 401
 
 
 def _cancelled(archive: ArchiveUnderTest) -> list[dict[str, Any]]:

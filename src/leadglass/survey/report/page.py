@@ -10,6 +10,7 @@ from importlib import resources
 
 import jinja2
 
+from leadglass import templates
 from leadglass.survey.report import worldmap
 from leadglass.survey.results import dotted
 
@@ -59,13 +60,7 @@ def policy() -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("leadglass.survey.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment("leadglass.survey.report")
     environment.filters |= {"grouped": grouped, "dotted": dotted, "short": worldmap.short, "moment": moment}
     environment.globals["percent"] = percent
     return environment

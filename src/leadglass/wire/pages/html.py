@@ -9,6 +9,7 @@ from typing import Final
 import jinja2
 from starlette.responses import Response
 
+from leadglass import templates
 from leadglass.wire.pages.words import LANGUAGES, Words
 
 SAFE_FIELDS: Final = {
@@ -62,13 +63,7 @@ def day(date: str) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("leadglass.wire.pages", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment("leadglass.wire.pages")
     environment.filters |= {"person": person, "day": day}
     environment.globals["languages"] = list(LANGUAGES.values())
     environment.globals["style"], environment.globals["icon"] = files()
