@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -92,13 +92,14 @@ class Visit:
             raise LookupError("this page is for whoever has signed in")
         return self.session
 
-    def page(self, template: str, status: int = 200, *, entrance: bool = False, **values: object) -> Response:
+    def page(self, template: str, status: int = 200, *, entrance: bool = False, scripts: Sequence[str] = (), **values: object) -> Response:
         """A page of ours; before signing in the entrance alone has forms, so that all else is the same bytes for every stranger."""
         session = self.session
         response = html.render(
             template,
             self.words,
             status,
+            scripts=scripts,
             token=forms.token_for(self.house.key, self.bound_to) if session or entrance else "",
             here=self.here,
             user=session.principal.name if session else "",
