@@ -29,6 +29,7 @@ from leadglass.net import tls
 from leadglass.net.acceptor import Accept, Acceptor, PeerInfo, Reject, ServerAssociation, serve
 from leadglass.net.failures import Aborted, AssociationFailed, Rejected
 from leadglass.net.limits import Limits, open_all_descriptors
+from leadglass.net.places import Patience
 from leadglass.net.requestor import ClientAssociation, connect, tcp
 from leadglass.net.streams import OVERHEAD
 from tests.certificates import make_authority
@@ -613,7 +614,8 @@ def test_thousands_of_connects_leave_nothing_behind() -> None:
                     async with stranger(acceptor) as them:
                         await them.says(b"\x01\0\0\0\xff\xff")
                 assert await good.echo() == Status.SUCCESS
-                await asyncio.sleep(1.5)
+                # The last of them are not listened to before this.
+                await asyncio.sleep(Patience.LONGEST + 1.5)
                 assert process.num_fds() <= before[0] + 5
                 assert process.memory_info().rss < before[1] + (20 << 20)
 

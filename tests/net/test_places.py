@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadglass.net.limits import Limits
-from leadglass.net.places import Callers, Shares, Turns, neighbourhood
+from leadglass.net.places import Callers, Patience, Shares, Turns, neighbourhood
 from tests.net.doors import run
 
 
@@ -26,6 +26,33 @@ from tests.net.doors import run
 )
 def test_whose_share_an_address_takes(one: str, other: str, *, same: bool) -> None:
     assert (neighbourhood(one) == neighbourhood(other)) is same
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["greedy", "modest"]), st.floats(0, 0.2)), max_size=400),
+)
+def test_who_breaks_off_waits_and_nobody_else(steps: list[tuple[str, float]]) -> None:
+    now = 1000.0
+    patience, owed = Patience(lambda: now), {"greedy": 0.0, "modest": 0.0}
+    for whose, pause in steps:
+        now += pause
+        owed = {each: max(0.0, many - pause * Patience.A_SECOND) for each, many in owed.items()}
+        patience.broke_off(whose)
+        owed[whose] = min(owed[whose] + 1, Patience.FREE + Patience.LONGEST * Patience.A_SECOND)
+        for each, many in owed.items():
+            assert patience.wait(each) == pytest.approx(max(0.0, many - Patience.FREE) / Patience.A_SECOND, abs=1e-6)
+    assert patience.wait("who has done nothing") == 0
+
+
+def test_patience_remembers_a_bounded_number_of_addresses() -> None:
+    now = 0.0
+    patience = Patience(lambda: now)
+    for number in range(10_000):
+        patience.broke_off(f"2001:db8:{number}::/64")
+    assert len(patience) == Patience.MOST_ADDRESSES
+    now = 3600.0
+    patience.broke_off("192.0.2.1")
+    assert len(patience) == 1
 
 
 def test_a_thousand_in_the_row_are_one_turn_for_everybody_else() -> None:

@@ -22,6 +22,7 @@ from leadglass.dicom.uid import Uid
 from leadglass.net.acceptor import Acceptor
 from leadglass.net.failures import AssociationFailed, Rejected, TlsFailed
 from leadglass.net.limits import Limits
+from leadglass.net.places import Patience
 from leadglass.net.requestor import ClientAssociation, connect, tcp
 from tests.certificates import make_authority
 from tests.net.doors import CT, VERIFICATION, Door, client_context, opened, run, server_context
@@ -290,6 +291,29 @@ def test_whoever_behaves_is_served_through_it_all(attack: str) -> None:
     run(test)
     assert len(waits) == 100
     assert statistics.median(waits) < 1
+
+
+def test_an_address_that_breaks_off_for_ever_is_listened_to_seldom_and_others_at_once() -> None:
+    async def test() -> None:
+        async with opened(Door(), limits=PATIENT) as acceptor:
+
+            async def told(address: str) -> float:
+                began = time.monotonic()
+                async with stranger(acceptor, address) as them:
+                    await them.says(b"GET / HTTP/1.1\r\n\r\n")
+                    await them.hears_pdu()
+                return time.monotonic() - began
+
+            await asyncio.gather(*(told("127.0.0.2") for _ in range(Patience.FREE)))
+            slow = [await told("127.0.0.2") for _ in range(10)]
+            quick = [await told("127.0.0.3") for _ in range(10)]
+            # Each of them owes a twentieth of a second; the time that they took is made up for.
+            assert sum(slow) > 5 / Patience.A_SECOND
+            assert statistics.median(quick) < statistics.median(slow)
+            async with client(acceptor) as association:
+                assert await association.echo() == Status.SUCCESS
+
+    run(test)
 
 
 async def asked(association: ClientAssociation, waits: list[float]) -> None:

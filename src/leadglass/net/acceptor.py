@@ -25,7 +25,7 @@ from leadglass.dicom.user_information import UserInformation
 from leadglass.net.failures import AssociationFailed, TimedOut
 from leadglass.net.limits import DEFAULT, Limits
 from leadglass.net.link import Link
-from leadglass.net.places import Callers, Shares, Turns, neighbourhood
+from leadglass.net.places import Callers, Patience, Shares, Turns, neighbourhood
 from leadglass.net.secure import SecureTransport
 from leadglass.net.streams import Message
 from leadglass.net.tally import Tally
@@ -138,6 +138,7 @@ class Acceptor:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._callers = Callers(limits)
+        self._patience = Patience(self._loop.time)
         self._shares = Shares(limits)
         self._handshakes = Turns(_HANDSHAKE_THREADS)
         self._handshake_threads = ThreadPoolExecutor(_HANDSHAKE_THREADS, thread_name_prefix="handshake")
@@ -218,6 +219,9 @@ class Acceptor:
     async def _handle(self, connection: socket.socket, peer: PeerInfo, whose: str, leave: Callable[[], None]) -> None:
         association = ServerAssociation(self._limits)
         try:
+            if seconds := self._patience.wait(whose):
+                # What is not listened to costs nothing but its place.
+                await asyncio.sleep(seconds)
             association.peer = await self._connect(association, connection, peer, whose)
             accept = await self._judge(association, whose)
             if accept is not None:
@@ -229,6 +233,8 @@ class Acceptor:
         except Exception as problem:  # noqa: BLE001 whatever goes wrong in one association, the others go on
             logs.fault("an association ended by a fault of ours", problem)
         finally:
+            if association.machine.request is None:
+                self._patience.broke_off(whose)
             if self._stopping:
                 association.drop()
             association.abort()

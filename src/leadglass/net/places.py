@@ -2,10 +2,12 @@
 
 import asyncio
 import ipaddress
-from collections import Counter, deque
+import time
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 from leadglass.net.limits import Limits
 
@@ -68,6 +70,40 @@ class Turns:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+class Patience:
+    """How long to leave whoever breaks off again and again; who makes associations never waits.
+
+    `FREE` connections of an address that came to nothing cost it no time; after them `A_SECOND` of its are listened to each second, and the
+    others wait, unread, for up to `LONGEST` seconds.
+    """
+
+    FREE: Final = 64
+    A_SECOND: Final = 20.0
+    LONGEST: Final = 5.0
+    MOST_ADDRESSES: Final = 4096
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._paid: OrderedDict[str, float] = OrderedDict()
+        """When each address has made up for what it broke off."""
+
+    def __len__(self) -> int:
+        return len(self._paid)
+
+    def wait(self, whose: str) -> float:
+        """Seconds before the next connection of this address is to be listened to."""
+        return max(0.0, self._paid.get(whose, 0.0) - self._clock() - self.FREE / self.A_SECOND)
+
+    def broke_off(self, whose: str) -> None:
+        """A connection of this address has ended without as much as a request for an association."""
+        now = self._clock()
+        owed = max(now, self._paid.get(whose, now)) + 1 / self.A_SECOND
+        self._paid[whose] = min(owed, now + self.FREE / self.A_SECOND + self.LONGEST)
+        self._paid.move_to_end(whose)
+        while self._paid and (len(self._paid) > self.MOST_ADDRESSES or next(iter(self._paid.values())) <= now):
+            self._paid.popitem(last=False)
 
 
 class Callers:
