@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadglass.access.identity import Kind, Principal
-from leadglass.access.policy import DEFAULT_POLICY, Policy, decide, parse_policy
+from leadglass.access.policy import DEFAULT_POLICY, Asking, Policy, decide, parse_policy
 from leadglass.errors import NotAllowed, NotIdentified
 from leadglass.vocabulary import Action, Door, Role
 from tests.access.people import House
@@ -24,8 +24,8 @@ PRINCIPALS = st.builds(
 
 @given(PRINCIPALS, st.sampled_from(Action))
 def test_an_empty_policy_denies_everyone_everything(principal: Principal, action: Action) -> None:
-    assert decide(Policy(), principal, action) is None
-    assert decide(parse_policy(""), principal, action) is None
+    assert decide(Policy(), principal, action, Asking()) is None
+    assert decide(parse_policy(""), principal, action, Asking()) is None
 
 
 def test_an_empty_policy_denies_everyone_everything_at_the_gate(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_an_empty_policy_denies_everyone_everything_at_the_gate(tmp_path: Path) 
         for admit in _admissions(house):
             with pytest.raises(NotAllowed):
                 admit(principal, door, "127.0.0.1")
-        assert not any(house.gate.may(principal, door, action) for action in Action)
+        assert not any(house.gate.may(principal, door, action, "192.0.2.1") for action in Action)
     house.trail.close()
 
 
@@ -71,20 +71,20 @@ DEFAULT_RIGHTS = {
 def test_a_role_gets_what_the_design_says_and_no_more(role: Role) -> None:
     principal = Principal("user:x", Kind.USER, "x", frozenset({role}), frozenset(Action))
     policy = parse_policy(DEFAULT_POLICY)
-    assert {action for action in Action if decide(policy, principal, action) is not None} == DEFAULT_RIGHTS[role]
+    assert {action for action in Action if decide(policy, principal, action, Asking()) is not None} == DEFAULT_RIGHTS[role]
 
 
 @given(st.frozensets(st.sampled_from([Action.STORE, Action.FIND, Action.GET, Action.MOVE])))
 def test_a_peer_gets_what_it_was_given_and_echo(may: frozenset[Action]) -> None:
     principal = Principal("peer:X", Kind.PEER, "X", may=may | {Action.ECHO})
     policy = parse_policy(DEFAULT_POLICY)
-    assert {action for action in Action if decide(policy, principal, action) is not None} == may | {Action.ECHO}
+    assert {action for action in Action if decide(policy, principal, action, Asking()) is not None} == may | {Action.ECHO}
 
 
 def test_whoever_is_local_sees_no_image() -> None:
     principal = Principal("local:0", Kind.LOCAL, "0", may=frozenset(Action))
     policy = parse_policy(DEFAULT_POLICY)
-    given = {action for action in Action if decide(policy, principal, action) is not None}
+    given = {action for action in Action if decide(policy, principal, action, Asking()) is not None}
     assert given == {Action.ADMINISTER, Action.READ_TRAIL, Action.STORE, Action.SETTLE}
 
 
@@ -92,7 +92,7 @@ def test_a_grant_that_is_not_about_studies_shows_none() -> None:
     principal = Principal("local:0", Kind.LOCAL, "0", may=frozenset(Action))
     policy = parse_policy(DEFAULT_POLICY)
     for action in (Action.ADMINISTER, Action.READ_TRAIL):
-        visible = decide(policy, principal, action)
+        visible = decide(policy, principal, action, Asking())
         assert visible is not None
         assert not visible.admits({"StudyInstanceUID": "1.2"})
 

@@ -86,9 +86,9 @@ def test_a_denial_is_in_the_trail(house: House, ct: Principal) -> None:
 
 def test_asking_whether_it_would_be_allowed_leaves_no_entry_and_no_grant(house: House, ct: Principal) -> None:
     size = len(house.entries())
-    assert house.gate.may(ct, Door.DIMSE, Action.FIND)
-    assert not house.gate.may(ct, Door.DIMSE, Action.ADMINISTER)
-    assert not house.gate.may(ct, Door.DIMSE_PLAINTEXT, Action.STORE)
+    assert house.gate.may(ct, Door.DIMSE, Action.FIND, "192.0.2.1")
+    assert not house.gate.may(ct, Door.DIMSE, Action.ADMINISTER, "192.0.2.1")
+    assert not house.gate.may(ct, Door.DIMSE_PLAINTEXT, Action.STORE, "192.0.2.1")
     assert len(house.entries()) == size
 
 
@@ -238,7 +238,7 @@ def test_a_made_up_principal_has_the_rights_that_are_known_now(house: House, ct:
 def test_who_came_in_by_one_door_goes_through_no_other(house: House, ct: Principal) -> None:
     for door in (Door.DIMSE_PLAINTEXT, Door.DICOMWEB, Door.CONTROL):
         assert not house.gate.is_current(ct, door, HOME_ADDRESS)
-        assert not house.gate.may(ct, door, Action.STORE)
+        assert not house.gate.may(ct, door, Action.STORE, "192.0.2.1")
         with pytest.raises(NotAllowed):
             house.gate.admit_store(ct, door, HOME_ADDRESS)
 

@@ -396,7 +396,7 @@ def test_a_session_is_good_at_the_pages_alone(house: House) -> None:
     for door in set(Door) - {Door.PAGES}:
         with pytest.raises(NotIdentified):
             house.gate.identify(door, SessionCookie(cookie))
-        assert not house.gate.may(principal, door, Action.FIND)
+        assert not house.gate.may(principal, door, Action.FIND, "192.0.2.1")
         with pytest.raises(NotAllowed):
             house.gate.admit_find(principal, door, HOME_ADDRESS)
 

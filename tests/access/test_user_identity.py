@@ -69,7 +69,7 @@ def test_what_both_may_is_what_is_given(house: House) -> None:
         house.gate.admit_get(anna, Door.DIMSE, HOME_ADDRESS)  # the peer may not
     with pytest.raises(NotAllowed):
         house.gate.admit_store(anna, Door.DIMSE, HOME_ADDRESS)  # she may not
-    assert [house.gate.may(anna, Door.DIMSE, action) for action in (Action.FIND, Action.GET, Action.STORE, Action.MOVE)] == [
+    assert [house.gate.may(anna, Door.DIMSE, action, "192.0.2.1") for action in (Action.FIND, Action.GET, Action.STORE, Action.MOVE)] == [
         True,
         False,
         False,

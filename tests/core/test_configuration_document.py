@@ -85,7 +85,7 @@ def test_every_attribute_of_a_condition_is_listed() -> None:
 
 
 def test_the_policies_shown_can_be_applied() -> None:
-    assert [len(parse_policy(text).rules) for text in blocks(POLICY)] == [2, 4]
+    assert [len(parse_policy(text).rules) for text in blocks(POLICY)] == [2, 4, 3]
     assert set(re.findall(r"^(?:# {5})?(\w+) = ", DEFAULT_POLICY, re.MULTILINE)) >= {
         "roles",
         "peers",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from leadglass.dicom.attributes import attribute
 from leadglass.dicom.header import Header
 from leadglass.dicom.matching import Match, Universal, matches, parse_match
-from leadglass.dicom.predicate import EVERY_STUDY, NO_STUDY, Condition, Quantifier, StudyPredicate
+from leadglass.dicom.predicate import EVERY_STUDY, NO_STUDY, Alternatives, Condition, Quantifier, StudyPredicate
 from leadglass.dicom.query import Query, Selection
 from leadglass.dicom.syntax import EXPLICIT_LITTLE_ENDIAN
 from leadglass.dicom.uid import Uid
@@ -45,7 +45,7 @@ NAMES = [
     "X\\DOE^JANE",
 ]
 TEXTS = ["", "CT", "MR", "ct", "CT\\MR", "North", " North", "North\\South", "a[b]c", "a*b", "100%", "a_b", "\u2003wide\u2003", "x'y", "é"]
-DATES = ["", "20200101", "20200102", "2020.01.01", "20191231", "20200101\\20200102", "nonsense"]
+DATES = ["", "2020010a", "20200101", "20200102", "2020.01.01", "20191231", "20200101\\20200102", "nonsense"]
 TIMES = ["", "10", "1015", "101530.5", "101530", "235959.999999", "bad"]
 NUMBERS = ["", "1", " +01", "2", "10", "x", "999999999999999999999"]
 VALUES = {
@@ -142,18 +142,31 @@ def queries(draw: st.DrawFn) -> Query:
     return Query(level, keys, ())
 
 
-CONDITIONS = st.builds(
-    Condition,
-    st.sampled_from(["Modality", "InstitutionName", "PatientID", "PatientName", "StudyDescription"]),
-    st.frozensets(st.sampled_from(["CT", "MR", "North", "South", "P1", "P2", "DOE", "wide", "A"]), min_size=1, max_size=2),
-    st.sampled_from(Quantifier),
+_DATES = st.sampled_from(["19991231", "20191231", "20200101", "20200102", "20991231"])
+CONDITIONS = st.one_of(
+    st.builds(
+        Condition,
+        st.sampled_from(["Modality", "InstitutionName", "PatientID", "PatientName", "StudyDescription"]),
+        st.frozensets(st.sampled_from(["CT", "MR", "North", "South", "P1", "P2", "DOE", "wide", "A"]), min_size=1, max_size=2),
+        st.sampled_from(Quantifier),
+    ),
+    st.builds(
+        lambda keyword, quantifier, since, until: Condition(keyword, quantifier=quantifier, since=since, until=until),
+        st.sampled_from(["StudyDate", "PatientBirthDate", "SeriesDate"]),
+        st.sampled_from(Quantifier),
+        _DATES,
+        st.none() | _DATES,
+    ),
 )
+ALTERNATIVES = st.lists(st.lists(CONDITIONS, min_size=1, max_size=2).map(tuple), max_size=2).map(tuple)
+PARTS = st.builds(StudyPredicate, ALTERNATIVES, st.booleans(), ALTERNATIVES)
 PREDICATES = st.one_of(
     st.just(EVERY_STUDY),
     st.just(NO_STUDY),
-    st.lists(st.lists(CONDITIONS, min_size=1, max_size=2).map(tuple), min_size=1, max_size=2).map(
-        lambda any_of: StudyPredicate(tuple(any_of))
-    ),
+    PARTS,
+    st.builds(lambda one, two: one | two, PARTS, PARTS),
+    st.builds(lambda one, two: one & two, PARTS, PARTS),
+    st.builds(lambda part, denied: part.without(denied), PARTS, ALTERNATIVES),
 )
 
 
@@ -173,9 +186,10 @@ class Model:
         return [values for (owner, _), values in self.series.items() if owner == study]
 
     def admits(self, study: str, predicate: StudyPredicate) -> bool:
-        return predicate.everything or any(
-            all(self._holds(study, condition) for condition in conditions) for conditions in predicate.any_of
-        )
+        def met(alternatives: Alternatives) -> bool:
+            return any(all(self._holds(study, condition) for condition in conditions) for conditions in alternatives)
+
+        return any((part.every or met(part.any_of)) and not met(part.none_of) for part in (predicate, *predicate.also))
 
     def _holds(self, study: str, condition: Condition) -> bool:
         if condition.level is not Level.SERIES:

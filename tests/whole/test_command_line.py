@@ -19,7 +19,7 @@ from tests.whole.stock import FEW, few
 COMMANDS = """
 init, serve, import, check, demo, survey, index rebuild, keys rotate, keys check, keys recover, peer add, peer list, peer renew,
 peer revoke, user add, user list, user disable, token create, token list, token revoke, policy check, policy apply, policy explain,
-trail show, trail verify, trail export, trail checkpoint
+user role, user attribute, trail alerts, trail show, trail verify, trail export, trail checkpoint
 """
 EVERY = [words.split() for words in COMMANDS.replace("\n", " ").split(",")]
 OUTCOMES = ("stored", "already_there", "conflicts", "refused")
@@ -145,7 +145,7 @@ def test_a_wrong_policy_is_refused(archive: ArchiveUnderTest) -> None:
         policy.write_text(right)
         assert "valid" in leadglass("policy", "check", archive.home).stdout
     policy.write_text(right + "\n[[rules]]\n")
-    assert "rules" in leadglass("serve", archive.home, code=2).stderr
+    assert "rules" in leadglass("user", "list", archive.home, code=2).stderr
 
 
 def test_a_home_or_root_key_that_others_can_read_is_refused(archive: ArchiveUnderTest) -> None:
@@ -259,8 +259,8 @@ def _policy(home: Path) -> None:
     assert isinstance(explained, list)
     said = {row["action"]: row for row in explained}
     anna = {"who": "user:anna", "by": "a token", "held_since": None, "held_by": None}
-    assert said["get"] == anna | {"action": "get", "allowed": True, "studies": "every", "rules": [1]}
-    assert said["store"] == anna | {"action": "store", "allowed": False, "studies": None, "rules": []}
+    assert said["get"] == anna | {"action": "get", "allowed": True, "studies": "every", "rules": [1], "against": []}
+    assert said["store"] == anna | {"action": "store", "allowed": False, "studies": None, "rules": [], "against": []}
     leadglass("policy", "explain", home, "nobody", code=2)
     leadglass("policy", "apply", home)
 

@@ -4,7 +4,7 @@ import base64
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from leadglass.access.clock import Clock
 from leadglass.access.factors import Factor, Used, new_factor, readable
 from leadglass.access.grant import AdministerGrant, SigningIn
 from leadglass.access.holds import Leaving
+from leadglass.access.identity import ATTRIBUTES, Attributes
 from leadglass.access.sealed import SealedFile
 from leadglass.access.secret import Secret
 from leadglass.access.table import Table
@@ -24,6 +25,8 @@ from leadglass.vocabulary import Role
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 MIN_PASSWORD = 12
 MAX_PASSWORD = 1024
+MAX_VALUES, MAX_VALUE = 1000, 64
+"""Of an attribute: enough for a list of patients, and bounded, as each becomes part of a question to the index."""
 _ITERATIONS, _LANES, _MEMORY_KIB = 3, 4, 64 * 1024
 """RFC 9106 section 4, second recommended option: about 0.1 s and 64 MiB a guess."""
 _SALT_BYTES, _HASH_BYTES = 16, 32
@@ -52,13 +55,16 @@ class Account:
     password_hash: str = field(repr=False)
     factor: Factor | None = None
     """Without one nobody signs in at the pages."""
+    attributes: Attributes = ()
+    """What rules of the policy may hold against a study: names of `identity.ATTRIBUTES` with their values."""
 
 
 def _decode(row: dict[str, Any]) -> tuple[str, Account]:
     roles = frozenset(Role(role) for role in row["roles"])
     kept = row.get("factor")
     factor = None if kept is None else Factor(kept["secret"], tuple(kept["recovery"]), kept["last_step"])
-    return row["name"], Account(row["name"], roles, row["disabled"], row["created"], row["password"], factor)
+    attributes = tuple((name, tuple(values)) for name, values in sorted(row.get("attributes", {}).items()))
+    return row["name"], Account(row["name"], roles, row["disabled"], row["created"], row["password"], factor, attributes)
 
 
 def _encode(account: Account) -> dict[str, Any]:
@@ -72,6 +78,7 @@ def _encode(account: Account) -> dict[str, Any]:
         "created": account.created,
         "password": account.password_hash,
         "factor": kept,
+        "attributes": {name: list(values) for name, values in account.attributes},
     }
 
 
@@ -116,6 +123,34 @@ class Accounts:
             return replace(account, disabled=True)
 
         return self._change(grant, name, leave)
+
+    def set_roles(self, grant: AdministerGrant, name: str, roles: Iterable[Role]) -> Account:
+        """Other roles, from the next request on; `Refused` where the last administrator would be none any more."""
+        given = frozenset(roles)
+        if not given:
+            raise WrongUsage(f"an account needs a role: {', '.join(Role)}")
+
+        def change(account: Account) -> Account:
+            if Role.ADMINISTRATOR in account.roles - given:
+                self._leaving(name)
+            return replace(account, roles=given)
+
+        return self._change(grant, name, change)
+
+    def set_attributes(self, grant: AdministerGrant, name: str, given: Mapping[str, Iterable[str]]) -> Account:
+        """Other values of the attributes named, from the next request on; without values an attribute is gone. `WrongUsage` for others."""
+        wanted = {key: tuple(sorted({value.strip() for value in values} - {""})) for key, values in given.items()}
+        for key, values in wanted.items():
+            if key not in ATTRIBUTES:
+                raise WrongUsage(f"a person has no attribute {key!r}; take one of {', '.join(sorted(ATTRIBUTES))}")
+            if len(values) > MAX_VALUES or any(len(value) > MAX_VALUE for value in values):
+                raise WrongUsage(f"an attribute has at most {MAX_VALUES} values of {MAX_VALUE} characters; {key} has more")
+
+        def change(account: Account) -> Account:
+            kept = {**dict(account.attributes), **wanted}
+            return replace(account, attributes=tuple(sorted((key, values) for key, values in kept.items() if values)))
+
+        return self._change(grant, name, change)
 
     def set_password(self, grant: AdministerGrant, name: str, password: Secret) -> Account:
         """Another password; raises `WrongUsage` for one that is too short."""

@@ -39,7 +39,7 @@ from leadglass.access.identity import (
     Principal,
     SessionCookie,
 )
-from leadglass.access.policy import Policy, decide
+from leadglass.access.policy import Asking, Policy, decide
 from leadglass.access.registry import OF_USERS, PLAINTEXT, Held, Registry, Stranger
 from leadglass.access.secret import Secret
 from leadglass.access.signing_in import SignedIn, SignIn
@@ -189,16 +189,17 @@ class Gate:
         """Whether he is still whom he was identified as, for doors that keep connections; admits him to nothing."""
         return _entered_by(principal, door) and isinstance(self._registry.current(principal, address), Principal)
 
-    def may(self, principal: Principal, door: Door, action: Action) -> bool:
+    def may(self, principal: Principal, door: Door, action: Action, address: str) -> bool:
         """Whether the policy gives `action` for any study at all, for negotiation only: it grants nothing and leaves no entry."""
-        return action in OFFERS[door] and _entered_by(principal, door) and self._visible(principal, action) is not None
+        return action in OFFERS[door] and _entered_by(principal, door) and self._visible(principal, action, address) is not None
 
-    def _visible(self, principal: Principal, action: Action) -> StudyPredicate | None:
+    def _visible(self, principal: Principal, action: Action, address: str) -> StudyPredicate | None:
         """The studies about which he may; of a person at a peer, what both may. To be told that we are here is the peer's alone."""
-        visible = decide(self._policy, principal, action)
+        asking = Asking.at(self._clock(), address)
+        visible = decide(self._policy, principal, action, asking)
         if visible is None or principal.user is None or action is Action.ECHO:
             return visible
-        persons = decide(self._policy, principal.user, action)
+        persons = decide(self._policy, principal.user, action, asking)
         return None if persons is None else visible & persons
 
     def admit_echo(
@@ -254,9 +255,9 @@ class Gate:
         current = self._registry.current(principal, address)
         visible: StudyPredicate | None = None
         if isinstance(current, Principal) and action in OFFERS[door] and _entered_by(principal, door):
-            visible = self._visible(current, action)
+            visible = self._visible(current, action, address)
             if kind is CommitmentGrant and visible is not None:
-                visible = self._seen(current, door)
+                visible = self._seen(current, door, address)
         entry = Entry(
             self._clock(),
             entries.Kind.INTENT if visible is not None else entries.Kind.DENIED,
@@ -276,11 +277,11 @@ class Gate:
             self._flush_intent(entry, sequence)
         return kind._issue(current, door, address, visible, sequence, self._record, self._abandon)  # noqa: SLF001
 
-    def _seen(self, principal: Principal, door: Door) -> StudyPredicate:
+    def _seen(self, principal: Principal, door: Door, address: str) -> StudyPredicate:
         """The studies of which this principal may learn at this door that they exist."""
         seen = NO_STUDY
         for action in OFFERS[door] & {Action.FIND, Action.GET}:
-            seen |= self._visible(principal, action) or NO_STUDY
+            seen |= self._visible(principal, action, address) or NO_STUDY
         return seen
 
     def _flush_intent(self, intent: Entry, sequence: int) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -77,6 +77,11 @@ class PasswordAndCode:
 Credentials: TypeAlias = PeerCertificate | PlaintextPeer | BearerToken | LocalUser | SessionCookie
 
 
+Attributes: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+ATTRIBUTES: Final = frozenset({"department", "institution", "modality", "physician", "patient"})
+"""What an account may say of its person, each with several values; `physician` as ReferringPhysicianName writes it."""
+
+
 class Kind(StrEnum):
     """What sort of principal; it begins the principal's id."""
 
@@ -105,6 +110,12 @@ class Principal:
     """When that ends, in nanoseconds since 1970, where no table says it: the first end in the chain to an outside CA."""
     user: "Principal | None" = None
     """The person at this peer: then both must be allowed what is asked."""
+    attributes: Attributes = field(default=(), repr=False)
+    """What is known of a person beside the name, that a rule may hold against a study: names of `ATTRIBUTES` with their values."""
+
+    def attribute(self, name: str) -> frozenset[str]:
+        """The values of one attribute of the person; none if it is not known."""
+        return frozenset(dict(self.attributes).get(name, ()))
 
     def at(self, peer: "Principal") -> "Principal":
         """This person at that peer."""

@@ -222,7 +222,7 @@ class Registry:
         account = self.accounts.get(name)
         if account is None or account.disabled:
             return Stranger.DISABLED_USER
-        return Principal(f"user:{name}", Kind.USER, name, account.roles, frozenset(Action))
+        return Principal(f"user:{name}", Kind.USER, name, account.roles, frozenset(Action), attributes=account.attributes)
 
     def _unless_held(self, principal: Principal, *names: tuple[Kind, str]) -> Recognised:
         """The principal, unless one of these names of his is held: asked last, so that only who proved who he is stands in the trail."""
@@ -339,7 +339,9 @@ class Registry:
             return Stranger.DEAD_TOKEN
         if account is None or account.disabled:
             return Stranger.DISABLED_USER
-        known = Principal(f"token:{token.id}@{account.name}", Kind.TOKEN, account.name, account.roles, token.may, token.id)
+        known = Principal(
+            f"token:{token.id}@{account.name}", Kind.TOKEN, account.name, account.roles, token.may, token.id, attributes=account.attributes
+        )
         return self._unless_held(known, (Kind.TOKEN, token.id), (Kind.USER, account.name))
 
     def _of_session(self, session: Open) -> Recognised:

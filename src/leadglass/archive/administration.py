@@ -8,12 +8,11 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from leadglass.access import policy as policies
 from leadglass.access.accounts import generate_password
-from leadglass.access.anchor import Keeper, digest_of
+from leadglass.access.anchor import Keeper
 from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.grant import AdministerGrant, TrailGrant
@@ -23,6 +22,7 @@ from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
 from leadglass.access.vouchers import Voucher
 from leadglass.archive import holding
+from leadglass.archive.alerts import ALERT, OF_PATIENTS, alert, seen_by
 from leadglass.archive.commitment import Promises, Receipts
 from leadglass.archive.holding import hold_row, standing
 from leadglass.archive.proofs import NewPeer, NewProof, certify, peer_row
@@ -102,7 +102,7 @@ class Administration:
                 issued, proof = certify(grant, self._hold.authority, new.ae_title, new.proof)
                 peer = replace(peer, vouchers=(proof,)) if isinstance(proof, Voucher) else replace(peer, pins=(proof,))
             self._hold.registry.peers.add(grant, peer)
-            grant.settle(Outcome.DONE, count=1)
+            grant.settle(Outcome.DONE, count=1, detail=alert("peer-add", new.ae_title) if OF_PATIENTS.intersection(new.may) else {})
             return issued
 
     def renew_peer(self, ae_title: str, new: NewProof, *, only: bool = False) -> Row:
@@ -145,8 +145,9 @@ class Administration:
         """Add a person; without a password one is made and given back, once."""
         with self._admit(verb="user-add", user=name, role=role) as grant:
             chosen = Secret(password) if password is not None else generate_password()
-            self._hold.registry.accounts.add(grant, name, [role], chosen)
-            grant.settle(Outcome.DONE, count=1)
+            account = self._hold.registry.accounts.add(grant, name, [role], chosen)
+            seeing = seen_by(self._hold.gate.policy, account.roles)
+            grant.settle(Outcome.DONE, count=1, detail=alert("user-add", name) if seeing else {})
             return {"password": chosen.reveal()} if password is None else {}
 
     def users(self) -> list[Row]:
@@ -158,6 +159,7 @@ class Administration:
                 {
                     "name": each.name,
                     "role": sorted(each.roles),
+                    "attributes": {key: len(values) for key, values in each.attributes},
                     "second_factor": each.factor is not None,
                     "state": standing("disabled" if each.disabled else "active", hold),
                     **hold_row(hold),
@@ -183,7 +185,7 @@ class Administration:
         with self._admit(verb="token-create", user=user, may=",".join(sorted(may)), days=days) as grant:
             self._require_user(user)
             _, secret = self._hold.registry.tokens.create(grant, user, frozenset(may), days)
-            grant.settle(Outcome.DONE, count=1)
+            grant.settle(Outcome.DONE, count=1, detail=alert("token-create", user) if OF_PATIENTS.intersection(may) else {})
             return secret.reveal()
 
     def tokens(self) -> list[Row]:
@@ -228,40 +230,6 @@ class Administration:
             held = holding.release(self._hold.registry, grant, name)
             grant.settle(Outcome.DONE, count=1, detail={"released": held.who})
             return {"who": held.who, **hold_row(held)}
-
-    # Policy
-
-    def check_policy(self) -> None:
-        """Raise `ConfigurationError` when policy.toml cannot be applied."""
-        with self._admit(verb="policy-check") as grant:
-            policies.load_policy(self._hold.policy_file)
-            grant.settle(Outcome.DONE)
-
-    def apply_policy(self) -> None:
-        """Put policy.toml in force from the next request on."""
-        with self._admit(verb="policy-apply") as grant:
-            file = self._hold.policy_file
-            self._hold.gate.apply_policy(grant, policies.load_policy(file))
-            self._hold.anchor.configured({file.name: digest_of(file)})
-            grant.settle(Outcome.DONE)
-
-    def explain(self, who: str) -> list[Row]:
-        """What a user or a peer may do by each way in, and which rule gives it; who is held may nothing.
-
-        Of a person at a peer it is what both may, so this at most.
-        """
-        with self._admit(verb="policy-explain") as grant:
-            registry = self._hold.registry
-            if registry.accounts.get(who) is None and registry.peers.get(who) is None:
-                raise WrongUsage(f"there is neither a user nor a peer {who}; `leadglass user list` and `peer list` show them")
-            ways = [(way, each, registry.holds.get(each.kind, each.name)) for way, each in registry.ways_in(who)]
-            rows: list[Row] = [
-                {"who": each.id, "by": way, **asdict(said), **hold_row(hold)}
-                for way, each, hold in ways
-                for said in policies.explain(self._hold.gate.policy if hold is None else policies.Policy(), each)
-            ]
-            grant.settle(Outcome.DONE, count=len(rows))
-            return rows
 
     def renew_server_certificate_if_due(self, hostnames: Sequence[str]) -> bool:
         """Make a new server certificate when fewer than 30 days are left of the one there is; gives whether it did."""
@@ -336,9 +304,9 @@ class Administration:
 
     # Trail
 
-    def trail_entries(self, *, last: int, who: str | None, study: str | None) -> Iterator[Row]:
-        """The newest `last` entries that match, oldest first."""
-        with self._admit_reading(verb="trail-show") as grant:
+    def trail_entries(self, *, last: int, who: str | None, study: str | None, alerts: bool = False) -> Iterator[Row]:
+        """The newest `last` entries that match, of those that alert the auditor alone if `alerts`, oldest first."""
+        with self._admit_reading(verb="trail-alerts" if alerts else "trail-show") as grant:
             log = self._hold.trail
             chosen: list[Row] = []
             # Read backwards in steps, so that the newest fifty of ten million cost fifty.
@@ -346,7 +314,9 @@ class Administration:
             while stop > 0 and len(chosen) < last:
                 start = max(0, stop - max(last, 256))
                 rows = [
-                    row for sequence, entry in log.read(start, stop) if (row := entry_row(sequence, entry)) and is_wanted(row, who, study)
+                    row
+                    for sequence, entry in log.read(start, stop)
+                    if (not alerts or ALERT in entry.detail) and is_wanted(row := entry_row(sequence, entry), who, study)
                 ]
                 chosen = rows + chosen
                 stop = start

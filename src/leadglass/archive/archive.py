@@ -19,6 +19,7 @@ from leadglass.archive.look import Accesses, accesses_to, series_of
 from leadglass.archive.move import Moved, begin_move
 from leadglass.archive.people import People
 from leadglass.archive.proofs import NewPeer, NewProof
+from leadglass.archive.rights import Rights
 from leadglass.archive.store import Deposit, Limits, Provenance
 from leadglass.dicom.commitment import CommitmentReport, CommitmentRequest
 from leadglass.dicom.query import Query, Selection
@@ -80,7 +81,7 @@ class Session:
 
     def may(self, action: Action) -> bool:
         """Whether the policy gives `action` for any study at all: for negotiation only, it grants nothing."""
-        return self._gate.may(self.caller.principal, self.caller.door, action)
+        return self._gate.may(self.caller.principal, self.caller.door, action, self.caller.address)
 
     def refused(self, reason: Refusal) -> None:
         """Count in the trail that the caller was refused by the door itself."""
@@ -151,6 +152,11 @@ class Session:
     def administration(self) -> Administration:
         """People, peers, tokens, keys, the trail: each call asks the gate for itself."""
         return Administration(self._parts, self.caller.principal, self.caller.door, self.caller.address)
+
+    @property
+    def rights(self) -> Rights:
+        """Who may do what: each call asks the gate for itself."""
+        return Rights(self._parts, self.caller.principal, self.caller.door, self.caller.address)
 
     @property
     def people(self) -> People:

@@ -111,7 +111,7 @@ class Conflicts:
 
     def _sight(self, found: Contender) -> GetGrant | None:
         """The right to be shown values, if the caller has it for both sides."""
-        if not self._gate.may(self._who[0], self._who[1], Action.GET):
+        if not self._gate.may(self._who[0], self._who[1], Action.GET, self._who[2]):
             return None
         grant = self._gate.admit_get(*self._who, studies=_studies(found), detail={"verb": "conflicts-show", "conflict": _id(found)})
         if self._vault.may_know(found, grant.visible):

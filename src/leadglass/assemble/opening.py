@@ -12,7 +12,7 @@ from leadglass.access.anchor import Keeper, digest_of
 from leadglass.access.authority import Authority
 from leadglass.access.gate import Gate
 from leadglass.access.identity import LocalUser
-from leadglass.access.policy import load_policy
+from leadglass.access.policy import REPAIR, Policy, load_policy, parse_policy
 from leadglass.access.registry import Registry
 from leadglass.access.sessions import SessionLimits
 from leadglass.archive.archive import Archive, Limits, Parts
@@ -60,15 +60,15 @@ class Opened:
 
 
 @contextmanager
-def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = False) -> Iterator[Opened]:
+def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = False, deny_all: bool = False) -> Iterator[Opened]:
     """Own HOME and open the archive in it; raises `HomeInUse`, `KeyUnavailable`, `Damaged` or `ConfigurationError`.
 
     `root` is the root key where it is known already; `remake_index` makes the index anew before it is opened, for when it is damaged
-    or missing.
+    or missing. With `deny_all` a policy that cannot be read is told in the log, and one that lets nobody reach a patient is in force.
     """
     home.require()
     settings = load_settings(home.config)
-    policy = load_policy(home.policy)
+    policy = _policy_of(home, deny_all=deny_all)
     storage = _storage_of(settings)
     root = root or rootkeys.read(settings)
     with home.owned(), ExitStack() as undo:
@@ -106,6 +106,16 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             aet=settings.archive.aet,
         )
         yield Opened(Archive(parts, Limits(settings.storage.max_object_bytes)), authority, settings, registry, storage)
+
+
+def _policy_of(home: Home, *, deny_all: bool) -> Policy:
+    try:
+        return load_policy(home.policy)
+    except ConfigurationError as error:
+        if not deny_all:
+            raise
+        logs.event(logging.ERROR, f"{error}. Everybody is denied everything until `leadglass policy apply HOME` puts a valid one in force")
+        return parse_policy(REPAIR)
 
 
 def _storage_of(settings: Settings) -> frozenset[Uid]:

@@ -73,7 +73,7 @@ def serve(home: Home, doors: Doors, ready: Callable[[Listening], None]) -> None:
         if listen is not None:
             # Refused before the archive is opened and its trail says that it was.
             parse_address(listen)
-    with opened(home) as archive:
+    with opened(home, deny_all=True) as archive:
         for weakness in archive.settings.weakened():
             logs.event(logging.WARNING, f"unsafe setting: {weakness}")
         if doors.unsafe_plaintext is not None:

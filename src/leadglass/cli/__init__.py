@@ -7,7 +7,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from leadglass import logs
-from leadglass.cli import access, archive, conflicts, survey, trail
+from leadglass.cli import access, archive, conflicts, policy, survey, trail
 from leadglass.cli.demo import demo
 from leadglass.cli.output import complain
 from leadglass.errors import LeadglassError
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 archive.register(app)
 access.register(app)
+policy.register(app)
 conflicts.register(app)
 trail.register(app)
 survey.register(app)

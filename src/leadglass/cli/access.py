@@ -1,4 +1,4 @@
-"""peer, user, token, policy: who may come in, and what for."""
+"""peer, user, token, hold: who may come in."""
 
 import sys
 import tempfile
@@ -42,7 +42,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 peer = typer.Typer(help="Application entities that may connect by DIMSE.", no_args_is_help=True)
 user = typer.Typer(help="People.", no_args_is_help=True)
 token = typer.Typer(help="What programs and browsers sign in with.", no_args_is_help=True)
-policy = typer.Typer(help="Who may do what.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +49,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(peer, name="peer")
     app.add_typer(user, name="user")
     app.add_typer(token, name="token")
-    app.add_typer(policy, name="policy")
     app.command()(hold)
     app.command()(release)
 
@@ -347,35 +345,3 @@ def release(home: HomeArgument, name: NameArgument) -> None:
     with operator(Home(home)) as owner:
         held = owner.one("release", name=name)
     say(f"{held['who']} is released; it was held since {held['held_since']} by {held['held_by']}")
-
-
-@policy.command("check")
-def policy_check(home: HomeArgument) -> None:
-    """Say whether policy.toml can be applied, without applying it."""
-    with operator(Home(home)) as owner:
-        owner.one("policy-check")
-    say("policy.toml is valid")
-
-
-@policy.command("apply")
-def policy_apply(home: HomeArgument) -> None:
-    """Put policy.toml in force in the running archive."""
-    with operator(Home(home)) as owner:
-        owner.one("policy-apply")
-    say("policy.toml is in force")
-
-
-@policy.command("explain")
-def policy_explain(
-    home: HomeArgument,
-    who: Annotated[str, typer.Argument(metavar="NAME", help="A user's name or a peer's AE title.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Say what somebody may do, over which studies, and which rule gives it."""
-    with operator(Home(home)) as owner:
-        rows = list(owner.rows("policy-explain", who=who))
-    columns = ["who", "by", "action", "allowed", "studies", "rules"]
-    print_rows(rows, columns, as_json=as_json, empty=f"{who} is disabled or revoked, and may do nothing")
-    if not as_json:
-        for held, since in dict.fromkeys((row["who"], row["held_since"]) for row in rows if row["held_since"]):
-            say(f"{held} is held since {since} and may do nothing, whatever the rules give; `leadglass release HOME {held}` ends it")

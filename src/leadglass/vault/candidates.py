@@ -154,18 +154,20 @@ class Candidates:
             if isinstance(match, Single | AnyOf | UidList):
                 values = (match.value,) if isinstance(match, Single) else match.values if isinstance(match, AnyOf) else match.uids
                 yield self._of_traits([(trait_of, value) for value in values])
-        if self._predicate.any_of and not self._predicate.everything:
+        parts = self._predicate.parts
+        if parts and not any(part.every for part in parts):
             alternatives = [
                 min(
                     (
                         self._of_traits([(mark + c.keyword, value) for value in c.values for mark in ("", LOOSE)])
                         for c in conditions
-                        if c.keyword in _JUDGED
+                        if c.keyword in _JUDGED and c.values
                     ),
                     key=lambda stream: stream[0],
                     default=None,
                 )
-                for conditions in self._predicate.any_of
+                for part in parts
+                for conditions in part.any_of
             ]
             known = [each for each in alternatives if each is not None]
             if len(known) == len(alternatives):

@@ -37,7 +37,7 @@ def contenders(holdings: Holdings, wanted: Wanted, predicate: StudyPredicate) ->
     That is: the object by itself, the study that it names as it is served, and the study of what it would replace.
     What does not open is shown to those alone who may see every study.
     """
-    if not (predicate.everything or predicate.any_of):
+    if predicate.nothing:
         return
     for row in holdings.index.conflicts(wanted):
         contender = _look(holdings, row)

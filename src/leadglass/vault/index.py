@@ -255,14 +255,14 @@ class Index:
 
         `stopped` is asked every few milliseconds while it searches; when it says so, the records end.
         """
-        if not (predicate.everything or predicate.any_of):
+        if predicate.nothing:
             return
         with self._reading() as reader, reader.answering(query.keys, stopped):
             yield from Search(reader.connection, query, predicate, stopped).records()
 
     def instances(self, selection: Selection, predicate: StudyPredicate) -> Iterator[InstanceRow]:
         """The instances selected, in the studies admitted, ordered by study, series and number."""
-        if not (predicate.everything or predicate.any_of):
+        if predicate.nothing:
             return
         statement = instances_statement(selection, predicate)
         with self._reading() as reader:

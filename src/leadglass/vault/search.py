@@ -17,7 +17,7 @@ import apsw
 from leadglass.dicom.attributes import DOOR, UNIQUE_KEY, Attribute, attribute
 from leadglass.dicom.levels import ORDER
 from leadglass.dicom.matching import DATE_OF, AnyOf, Match, Moments, NameGroups, Range, Single, UidList, Universal, Wildcard
-from leadglass.dicom.predicate import Condition, Quantifier, StudyPredicate
+from leadglass.dicom.predicate import Alternatives, Condition, Quantifier, StudyPredicate
 from leadglass.dicom.query import Query, Selection
 from leadglass.vault.candidates import Candidates
 from leadglass.vault.sql import search_columns
@@ -143,6 +143,15 @@ class _Builder:
 
     def condition(self, condition: Condition, alias: str) -> str:
         """One condition of a predicate on the study `alias`."""
+        holds = self._dated if condition.is_of_dates else self._valued
+        if condition.level is not Level.SERIES:
+            return holds(condition)(alias)
+        some = f"EXISTS (SELECT 1 FROM series q WHERE q.study_id = {alias}.id"
+        if condition.quantifier is Quantifier.ANY:
+            return f"{some} AND {holds(condition)('q')})"
+        return f"{some}) AND NOT {some} AND NOT {holds(condition)('q')})"
+
+    def _valued(self, condition: Condition) -> Callable[[str], str]:
         values = tuple(sorted(condition.values))
         number = self.bind(json.dumps(values))
 
@@ -150,21 +159,30 @@ class _Builder:
             column = f"{row}.{condition.keyword}"
             return f"CASE WHEN {row}.odd THEN leadglass_holds({number}, {column}) ELSE {self.in_list(column, values)} END"
 
-        if condition.level is not Level.SERIES:
-            return holds(alias)
-        some = f"EXISTS (SELECT 1 FROM series q WHERE q.study_id = {alias}.id"
-        if condition.quantifier is Quantifier.ANY:
-            return f"{some} AND {holds('q')})"
-        return f"{some}) AND NOT {some} AND NOT {holds('q')})"
+        return holds
+
+    def _dated(self, condition: Condition) -> Callable[[str], str]:
+        since, until = self.bind(condition.since or ""), self.bind(condition.until or "99999999")
+
+        def holds(row: str) -> str:
+            date = f"trim({row}.{condition.keyword}, ' ')"
+            return f"(length(CAST({date} AS BLOB)) = 8 AND {date} NOT GLOB '*[^0-9]*' AND {date} BETWEEN {since} AND {until})"
+
+        return holds
 
     def visible(self, predicate: StudyPredicate, alias: str = "s") -> str:
-        """The predicate on the study `alias`; one without alternatives lets nothing through."""
+        """The predicate on the study `alias`; one that admits nothing lets nothing through."""
         if predicate.everything:
             return "1"
-        alternatives = (
-            " AND ".join(f"({self.condition(condition, alias)})" for condition in conditions) for conditions in predicate.any_of
+        parts = (
+            f"({'1' if part.every else self._any_met(part.any_of, alias)} AND NOT {self._any_met(part.none_of, alias)})"
+            for part in predicate.parts
         )
-        return f"({' OR '.join(alternatives)})" if predicate.any_of else "0"
+        return f"({' OR '.join(parts) or '0'})"
+
+    def _any_met(self, alternatives: Alternatives, alias: str) -> str:
+        met = (" AND ".join(f"({self.condition(condition, alias)})" for condition in conditions) for conditions in alternatives)
+        return f"({' OR '.join(met) or '0'})"
 
 
 def rows_statement(query: Query, predicate: StudyPredicate) -> Statement:

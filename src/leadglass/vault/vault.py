@@ -135,6 +135,10 @@ class Vault:
         """What was put aside, in the order in which it was."""
         return (record for record in self._holdings.journal if isinstance(record, Conflict))
 
+    def admits(self, study: Uid, predicate: StudyPredicate) -> bool:
+        """Whether a search within `predicate` finds the study; for `EVERY_STUDY` whether or not it is there."""
+        return self._holdings.index.admits(study, predicate)
+
     def in_conflict(self, wanted: Wanted, predicate: StudyPredicate) -> Iterator[Contender]:
         """What was put aside, opened for a look, where `predicate` admits both sides; see `vault.contenders`."""
         return contenders(self._holdings, wanted, predicate)

@@ -80,18 +80,27 @@ def _release(session: Session, *, name: str) -> Rows:
     yield session.administration.release(name)
 
 
-def _policy_check(session: Session) -> Rows:
-    session.administration.check_policy()
+def _policy_check(session: Session, *, text: str | None) -> Rows:
+    yield {"rules": session.rights.check_policy(text)}
+
+
+def _policy_apply(session: Session, *, text: str | None) -> Rows:
+    yield {"rules": session.rights.apply_policy(text)}
+
+
+def _policy_explain(session: Session, *, who: str, study: str | None, address: str) -> Rows:
+    rights = session.rights
+    return rights.explain(who, address) if study is None else rights.explain_study(who, Uid(study), address)
+
+
+def _user_role(session: Session, *, name: str, roles: list[Role]) -> Rows:
+    session.rights.set_roles(name, roles)
     return ()
 
 
-def _policy_apply(session: Session) -> Rows:
-    session.administration.apply_policy()
+def _user_attributes(session: Session, *, name: str, attributes: dict[str, list[str]]) -> Rows:
+    session.rights.set_attributes(name, attributes)
     return ()
-
-
-def _policy_explain(session: Session, *, who: str) -> Rows:
-    return session.administration.explain(who)
 
 
 def _check(session: Session, *, sample: float) -> Rows:
@@ -106,8 +115,8 @@ def _keys_check(session: Session) -> Rows:
     return ({"problem": problem} for problem in session.administration.check_keys())
 
 
-def _trail_show(session: Session, *, last: int, who: str | None, study: str | None) -> Rows:
-    return session.administration.trail_entries(last=last, who=who, study=study)
+def _trail_show(session: Session, *, last: int, who: str | None, study: str | None, alerts: bool) -> Rows:
+    return session.administration.trail_entries(last=last, who=who, study=study, alerts=alerts)
 
 
 def _trail_export(session: Session) -> Rows:
@@ -155,6 +164,8 @@ VERBS: dict[str, Verb] = {
         _peer_list,
         _peer_revoke,
         _user_add,
+        _user_role,
+        _user_attributes,
         _user_list,
         _user_disable,
         _user_password,
