@@ -16,7 +16,7 @@ from leadglass.access import accounts as accounts_module
 from leadglass.access.accounts import Account, Accounts
 from leadglass.access.factors import Factor, hotp, new_factor, otpauth, step_at
 from leadglass.access.grant import SigningIn
-from leadglass.access.identity import SessionCookie
+from leadglass.access.identity import ATTRIBUTES, SessionCookie
 from leadglass.access.registry import TABLES, Registry
 from leadglass.access.sealed import SealedFile
 from leadglass.access.secret import Secret
@@ -440,6 +440,9 @@ _ACCOUNTS = st.builds(
     st.integers(0, 2**63),
     st.text(st.characters(codec="ascii")),
     st.none() | _FACTORS,
+    st.dictionaries(st.sampled_from(sorted(ATTRIBUTES)), st.lists(st.text(), min_size=1, max_size=3).map(tuple)).map(
+        lambda given: tuple(sorted(given.items()))
+    ),
 )
 
 
@@ -451,6 +454,15 @@ def test_people_are_read_as_they_were_written(people: list[Account]) -> None:
         SealedFile(file, KEY, ARCHIVE, "users").save([accounts_module._encode(each) for each in people])  # noqa: SLF001
         kept = Accounts(SealedFile(file, KEY, ARCHIVE, "users"), Clock(), threading.RLock(), lambda _: None)
         assert kept.list() == tuple(people)
+
+
+def test_the_kept_table_of_people_with_attributes_is_read(tmp_path: Path) -> None:
+    for what in TABLES:
+        SealedFile(tmp_path / f"{what}.sealed", KEY, ARCHIVE, what).save([])
+    (tmp_path / "users.sealed").write_bytes((VECTORS / "2-attributes.users.sealed").read_bytes())
+    kept = Registry.open(tmp_path, KEY, ARCHIVE, Clock()).accounts.list()
+    told = json.loads((VECTORS / "2-attributes.json").read_text())
+    assert [accounts_module._encode(each) for each in kept] == told  # noqa: SLF001
 
 
 def test_the_kept_table_of_people_is_read(tmp_path: Path) -> None:

@@ -357,6 +357,9 @@ def test_an_auditor_reads_the_trail_and_a_clinician_studies(served: ArchiveUnder
         assert "/studies" not in page
         only = visitor.get(f"/trail?who=user:clara&study={MR}").text
         assert set(re.findall(r"<td>((?:user|token|local|peer):[^<]*)</td>", only)) == {"user:clara"}
+        alerts = visitor.get("/trail?alerts=1").text
+        assert "gave access to patients: clara (user-add)" in alerts
+        assert alerts.count("<tr>") - 1 == alerts.count("gave access to patients:")
         assert visitor.get("/trail?who=a&who=b").status_code == 400
         assert visitor.get(f"/studies/{MR}").status_code == 404
         assert visitor.get(f"/studies/{MR}/accesses").status_code == 404

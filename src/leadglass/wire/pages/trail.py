@@ -15,8 +15,8 @@ async def show(visit: Visit) -> Response:
     """GET /trail: what it asks for are our own names and UIDs, so that they may stand in an address."""
     asked = read_pairs(visit.request.url.query)
     who, study = (asked.get(name, "").strip()[:_MOST_LETTERS] for name in ("who", "study"))
-    administration = visit.known.administration
+    administration, alerts = visit.known.administration, asked.get("alerts") == "1"
     rows = await visit.house.workers.run(
-        lambda: list(administration.trail_entries(last=SHOWN, who=who or None, study=study or None)),
+        lambda: list(administration.trail_entries(last=SHOWN, who=who or None, study=study or None, alerts=alerts)),
     )
-    return visit.page("trail.html.j2", rows=rows[::-1], asked={"who": who, "study": study}, most=SHOWN)
+    return visit.page("trail.html.j2", rows=rows[::-1], asked={"who": who, "study": study, "alerts": alerts}, most=SHOWN)

@@ -59,6 +59,8 @@ class Words:
     count: str
     trail: str
     trail_help: str
+    alerts_only: str
+    gave_access: str
     study_uid: str
     back: str
     not_found: str
@@ -122,6 +124,8 @@ ENGLISH: Final = Words(
     count="Count",
     trail="Record of accesses",
     trail_help="The newest {number} entries that match.",
+    alerts_only="Only what gave somebody access to patients",
+    gave_access="gave access to patients: {to} ({verb})",
     study_uid="Study Instance UID",
     back="Back to the worklist",
     not_found="Nothing here",
@@ -185,6 +189,8 @@ FRENCH: Final = Words(
     count="Nombre",
     trail="Registre des accès",
     trail_help="Les {number} entrées correspondantes les plus récentes.",
+    alerts_only="Seulement ce qui a donné accès à des patients",
+    gave_access="a donné accès à des patients : {to} ({verb})",
     study_uid="Study Instance UID",
     back="Retour à la liste de travail",
     not_found="Rien ici",
