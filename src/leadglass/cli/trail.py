@@ -31,7 +31,7 @@ def show(
 ) -> None:
     """Show who did what, from where, and how it ended."""
     with operator(Home(home)) as owner:
-        rows = owner.rows("trail-show", last=last, who=who, study=study, alerts=False)
+        rows = owner.rows("trail-show", last=last, who=who, study=study)
         columns = ["sequence", "time", "who", "door", "address", "action", "kind", "outcome", "count", "studies"]
         print_rows(rows, columns, as_json=as_json, empty="no entries")
 
@@ -44,7 +44,7 @@ def alerts(
 ) -> None:
     """Show who gave whom access to patients: by a role, a policy, a token or a peer."""
     with operator(Home(home)) as owner:
-        rows = list(owner.rows("trail-show", last=last, who=None, study=None, alerts=True))
+        rows = list(owner.rows("trail-alerts", last=last))
         shown = rows if as_json else [{**row, **row["detail"]} for row in rows if isinstance(row["detail"], dict)]
         print_rows(shown, ["sequence", "time", "who", "verb", "to"], as_json=as_json, empty="nobody was given access to patients")
 

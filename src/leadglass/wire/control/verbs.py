@@ -115,8 +115,12 @@ def _keys_check(session: Session) -> Rows:
     return ({"problem": problem} for problem in session.administration.check_keys())
 
 
-def _trail_show(session: Session, *, last: int, who: str | None, study: str | None, alerts: bool) -> Rows:
-    return session.administration.trail_entries(last=last, who=who, study=study, alerts=alerts)
+def _trail_show(session: Session, *, last: int, who: str | None, study: str | None) -> Rows:
+    return session.administration.trail_entries(last=last, who=who, study=study)
+
+
+def _trail_alerts(session: Session, *, last: int) -> Rows:
+    return session.administration.trail_entries(last=last, who=None, study=None, alerts=True)
 
 
 def _trail_export(session: Session) -> Rows:
@@ -187,6 +191,7 @@ VERBS: dict[str, Verb] = {
         _keys_rotate,
         _keys_check,
         _trail_show,
+        _trail_alerts,
         _trail_export,
         _trail_checkpoint,
         _trail_verify,
