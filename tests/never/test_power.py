@@ -168,7 +168,8 @@ def assert_replayed(disk: Disk, home: Path, target: Path) -> None:
 
 
 def test_what_was_acknowledged_survives_a_power_cut(house: House, tmp_path: Path) -> None:
-    assert cut_and_look(house, tmp_path, count=15, cuts=12, chance=random.Random(time.time_ns())) > 60
+    # Each cut has a promise before it; how many more is chance.
+    assert cut_and_look(house, tmp_path, count=15, cuts=12, chance=random.Random(time.time_ns())) >= 12
 
 
 @pytest.mark.long
