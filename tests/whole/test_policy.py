@@ -13,6 +13,7 @@ from tests.archives import ArchiveUnderTest, leadglass
 from tests.samples import sample
 
 CT_STUDY = str(dcmread(sample("CT_small.dcm"), stop_before_pixels=True).StudyInstanceUID)
+MR_STUDY = str(dcmread(sample("MR_small.dcm"), stop_before_pixels=True).StudyInstanceUID)
 LOCAL = '[[rule]]\nlocal = true\nmay = ["administer", "read-trail", "store", "settle"]\nstudies = "every"\n'
 READERS = '[[rule]]\nroles = ["clinician"]\nmay = ["find", "get"]\nstudies = "every"\n'
 NO_CT = '[[rule]]\nname = "no CT"\nusers = ["clara"]\nmay_not = ["get"]\n[[rule.where]]\nattribute = "Modality"\nvalues = ["CT"]\n'
@@ -102,3 +103,38 @@ def test_a_server_without_a_valid_policy_serves_nobody_until_there_is_one(tmp_pa
         leadglass("policy", "apply", archive.home, file)
         assert len(studies(archive, token).json()) == 1
     assert leadglass("policy", "check", archive.home).stdout.strip() == "policy.toml is valid"
+
+
+def test_a_token_reaches_the_studies_it_was_made_for_and_no_other(archive: ArchiveUnderTest, tmp_path: Path) -> None:
+    file = tmp_path / "all.toml"
+    file.write_text(LOCAL + READERS)
+    leadglass("policy", "apply", archive.home, file)
+    make = ("token", "create", archive.home, "--user", "clara", "--may", "find,get", "--where")
+    every = leadglass(*make[:-1]).stdout.strip()
+    only_ct = leadglass(*make, "Modality=CT,NM").stdout.strip()
+    neither = leadglass(*make, "Modality=CT", "--where", "Modality=MR").stdout.strip()
+    assert len(studies(archive, every).json()) == 2
+    (found,) = studies(archive, only_ct).json()
+    assert found["0020000D"]["Value"] == [CT_STUDY]
+    assert studies(archive, neither).status_code == 204
+    fetched = [
+        httpx.get(f"{archive.web}/studies/{study}/metadata", headers={"Authorization": f"Bearer {only_ct}"}, verify=archive.tls_context())
+        for study in (CT_STUDY, MR_STUDY, "1.2.3")
+    ]
+    assert [each.status_code for each in fetched] == [200, 404, 404]
+    assert fetched[1].content == fetched[2].content
+    told = [each["studies"] for each in rows("token", "list", archive.home)]
+    assert told[-3:] == ["every", "any Modality in CT, NM", "any Modality in CT and any Modality in MR"]
+
+
+def test_conditions_of_a_token_that_mean_nothing_are_refused_and_none_is_told(archive: ArchiveUnderTest) -> None:
+    make = ("token", "create", archive.home, "--user", "clara", "--may", "find", "--where")
+    before = len(rows("token", "list", archive.home))
+    for wrong in ("HALLORAN^MAEVE", "HALLORAN=CT", "PatientID=", "PatientID=HALLORAN,,"):
+        assert "HALLORAN^MAEVE" not in leadglass(*make, wrong, code=2).stderr
+    assert len(rows("token", "list", archive.home)) == before
+    leadglass(*make, "PatientID=HALLORAN-1,HALLORAN-2")
+    assert rows("token", "list", archive.home)[-1]["studies"] == "PatientID among 2"
+    made = [each["detail"] for each in archive.trail() if each["detail"].get("verb") == "token-create" and each["detail"].get("user")]
+    assert made[-1]["conditions"] == 1
+    assert "HALLORAN" not in json.dumps(archive.trail())

@@ -10,6 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from leadglass.access.secret import Secret
+from leadglass.dicom.predicate import EVERY_STUDY, StudyPredicate
 from leadglass.errors import NotIdentified
 from leadglass.vocabulary import Action, Role
 
@@ -112,6 +113,9 @@ class Principal:
     """The person at this peer: then both must be allowed what is asked."""
     attributes: Attributes = field(default=(), repr=False)
     """What is known of a person beside the name, that a rule may hold against a study: names of `ATTRIBUTES` with their values."""
+
+    within: StudyPredicate = field(default=EVERY_STUDY, repr=False)
+    """What the policy gives is given within these studies alone: what a token was made for."""
 
     def attribute(self, name: str) -> frozenset[str]:
         """The values of one attribute of the person; none if it is not known."""

@@ -222,7 +222,7 @@ def decide(policy: Policy, principal: Principal, action: Action, asking: Asking)
         # One of them takes away every study.
         return None
     given = StudyPredicate.union(rule.studies(principal, asking) for rule in gives)
-    return given.without(tuple(denied))
+    return given.without(tuple(denied)) & principal.within
 
 
 @dataclass(frozen=True, slots=True)

@@ -340,7 +340,14 @@ class Registry:
         if account is None or account.disabled:
             return Stranger.DISABLED_USER
         known = Principal(
-            f"token:{token.id}@{account.name}", Kind.TOKEN, account.name, account.roles, token.may, token.id, attributes=account.attributes
+            f"token:{token.id}@{account.name}",
+            Kind.TOKEN,
+            account.name,
+            account.roles,
+            token.may,
+            token.id,
+            attributes=account.attributes,
+            within=token.studies,
         )
         return self._unless_held(known, (Kind.TOKEN, token.id), (Kind.USER, account.name))
 

@@ -13,6 +13,7 @@ from leadglass.access.grant import AdministerGrant
 from leadglass.access.sealed import SealedFile
 from leadglass.access.secret import Secret
 from leadglass.access.table import Table
+from leadglass.dicom.predicate import EVERY_STUDY, Condition, StudyPredicate
 from leadglass.errors import NotAllowed, WrongUsage
 from leadglass.vocabulary import Action
 
@@ -39,6 +40,13 @@ class Token:
     expires: int
     revoked: bool
     sha256: str = field(repr=False)
+    where: tuple[Condition, ...] = field(default=(), repr=False)
+    """All of which a study must meet; none: every study that its user may reach."""
+
+    @property
+    def studies(self) -> StudyPredicate:
+        """Beyond which it reaches nothing, whatever its user may."""
+        return StudyPredicate((self.where,)) if self.where else EVERY_STUDY
 
 
 def _base62(number: int, digits: int) -> str:
@@ -74,7 +82,9 @@ def _hash(text: str) -> str:
 
 def _decode(row: dict[str, Any]) -> tuple[str, Token]:
     may = frozenset(Action(action) for action in row["may"])
-    return row["id"], Token(row["id"], row["user"], may, row["created"], row["expires"], row["revoked"], row["sha256"])
+    # Tokens that were made before there were conditions have none.
+    where = tuple(Condition(keyword, frozenset(values)) for keyword, values in row.get("where", ()))
+    return row["id"], Token(row["id"], row["user"], may, row["created"], row["expires"], row["revoked"], row["sha256"], where)
 
 
 def _encode(token: Token) -> dict[str, Any]:
@@ -87,6 +97,7 @@ def _encode(token: Token) -> dict[str, Any]:
         "expires": token.expires,
         "revoked": token.revoked,
         "sha256": token.sha256,
+        "where": [[condition.keyword, sorted(condition.values)] for condition in token.where],
     }
 
 
@@ -104,7 +115,9 @@ class Tokens:
     def list(self) -> tuple[Token, ...]:
         return self.table.rows()
 
-    def create(self, grant: AdministerGrant, user: str, may: frozenset[Action], days: int = 30) -> tuple[Token, Secret]:
+    def create(
+        self, grant: AdministerGrant, user: str, may: frozenset[Action], days: int = 30, where: tuple[Condition, ...] = ()
+    ) -> tuple[Token, Secret]:
         """A token for `user`, and its text, which is shown once; what the user may not do, it may not do either."""
         if not self._has_account(user):
             raise NotAllowed(f"there is no enabled account {user}; `leadglass user list HOME` shows who has one")
@@ -113,7 +126,7 @@ class Tokens:
         if not 1 <= days <= MAX_DAYS:
             raise WrongUsage(f"a token lives 1 to {MAX_DAYS} days")
         text, now = make_text(), self._clock()
-        token = Token(secrets.token_hex(8), user, may, now, now + days * DAY, revoked=False, sha256=_hash(text.reveal()))
+        token = Token(secrets.token_hex(8), user, may, now, now + days * DAY, revoked=False, sha256=_hash(text.reveal()), where=where)
         return self.table.put(grant, token.id, lambda _: token), text
 
     def revoke(self, grant: AdministerGrant, token_id: str) -> Token:

@@ -18,6 +18,7 @@ from leadglass.access.gate import Gate
 from leadglass.access.grant import AdministerGrant, TrailGrant
 from leadglass.access.identity import Kind, Principal
 from leadglass.access.peers import Peer
+from leadglass.access.policy import describe
 from leadglass.access.registry import Registry
 from leadglass.access.secret import Secret
 from leadglass.access.vouchers import Voucher
@@ -27,7 +28,8 @@ from leadglass.archive.commitment import Promises, Receipts
 from leadglass.archive.holding import hold_row, standing
 from leadglass.archive.proofs import NewPeer, NewProof, certify, peer_row
 from leadglass.archive.rows import NANOSECONDS, Row, entry_row, is_wanted, time_text
-from leadglass.errors import BadInput, WrongUsage
+from leadglass.dicom.predicate import Condition
+from leadglass.errors import BadInput, ConfigurationError, WrongUsage
 from leadglass.pixels.pool import Decoders
 from leadglass.trail.export import Piece, pieces
 from leadglass.trail.log import TrailLog
@@ -180,11 +182,12 @@ class Administration:
         if self._hold.registry.accounts.get(name) is None:
             raise WrongUsage(f"there is no user {name}; `leadglass user list` shows them")
 
-    def create_token(self, user: str, may: Sequence[Action], days: int) -> str:
-        """Make a token within the user's rights."""
-        with self._admit(verb="token-create", user=user, may=",".join(sorted(may)), days=days) as grant:
+    def create_token(self, user: str, may: Sequence[Action], days: int, where: Sequence[tuple[str, Sequence[str]]] = ()) -> str:
+        """Make a token within the user's rights, for studies that meet every condition of `where`: a keyword and its values."""
+        # Of the conditions the trail has how many there are: their values may be a patient's.
+        with self._admit(verb="token-create", user=user, may=",".join(sorted(may)), days=days, conditions=len(where)) as grant:
             self._require_user(user)
-            _, secret = self._hold.registry.tokens.create(grant, user, frozenset(may), days)
+            _, secret = self._hold.registry.tokens.create(grant, user, frozenset(may), days, _conditions(where))
             grant.settle(Outcome.DONE, count=1, detail=alert("token-create", user) if OF_PATIENTS.intersection(may) else {})
             return secret.reveal()
 
@@ -198,6 +201,7 @@ class Administration:
                     "id": token.id,
                     "user": token.user,
                     "may": sorted(token.may),
+                    "studies": describe(token.studies),
                     "expires": time_text(token.expires),
                     "state": standing("revoked" if token.revoked else "ended" if token.expires <= now else "active", hold),
                     **hold_row(hold),
@@ -346,6 +350,13 @@ class Administration:
                 problems.append("the trail is not signed by the key that was given with --key")
             grant.settle(Outcome.DONE, count=len(problems))
             return {"size": report.size, "origin": report.origin, "problems": problems, "notes": list(report.notes)}
+
+
+def _conditions(where: Sequence[tuple[str, Sequence[str]]]) -> tuple[Condition, ...]:
+    try:
+        return tuple(Condition(keyword, frozenset(values)) for keyword, values in where)
+    except ConfigurationError as error:
+        raise WrongUsage(str(error)) from None
 
 
 def _network(address: str) -> str:

@@ -63,6 +63,18 @@ def parse_actions(text: str, allowed: set[Action]) -> list[Action]:
     return [names[part] for part in chosen]
 
 
+def _parse_where(given: list[str]) -> list[tuple[str, list[str]]]:
+    """`Modality=CT,MR` as an attribute and its values."""
+    parsed = []
+    for text in given:
+        keyword, sign, values = text.partition("=")
+        if not sign:
+            # What was typed may be a patient's: it is not repeated.
+            raise WrongUsage("--where takes ATTRIBUTE=VALUE, as in --where Modality=CT,MR")
+        parsed.append((keyword.strip(), [value.strip() for value in values.split(",")]))
+    return parsed
+
+
 def read_secret(path: Path | None, prompt: str) -> str | None:
     """The first line of the file, or what is typed twice at a terminal, or None where there is neither."""
     if path is not None:
@@ -300,11 +312,17 @@ def token_create(
     user_name: Annotated[str, typer.Option("--user", metavar="NAME", help="Whose token it is: it can never do more than this user.")],
     may: Annotated[str, typer.Option(metavar="find,get,store,move,settle", help="What it is for: one or more of these.")],
     days: Annotated[int, typer.Option(metavar="N", help="Days until it ends.", min=1, max=366)] = 30,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ATTRIBUTE=VALUE[,VALUE]", help="Only for studies with one of these values; of several --where, all must hold."
+        ),
+    ] = None,
 ) -> None:
     """Make a token and print it, alone and once; use it as `Authorization: Bearer TOKEN`, or as a DICOM user identity over TLS."""
     actions = parse_actions(may, {Action.STORE, Action.FIND, Action.GET, Action.MOVE, Action.SETTLE})
     with operator(Home(home)) as owner:
-        made = owner.one("token-create", user=user_name, may=actions, days=days)
+        made = owner.one("token-create", user=user_name, may=actions, days=days, where=_parse_where(where or []))
     console.out(made["token"])
 
 
@@ -313,7 +331,7 @@ def token_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the tokens by their ids, never their secrets."""
     with operator(Home(home)) as owner:
         rows = _shown(owner.rows("token-list"), as_json=as_json)
-        print_rows(rows, ["id", "user", "may", "expires", "state"], as_json=as_json, empty="no tokens")
+        print_rows(rows, ["id", "user", "may", "studies", "expires", "state"], as_json=as_json, empty="no tokens")
 
 
 @token.command("revoke")

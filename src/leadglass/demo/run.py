@@ -213,7 +213,7 @@ def _work(serving: Serving, folder: Path, looked_for: Image, show: Show) -> str:
     show.heading("The same archive for somebody who may")
     with operator(serving.home) as owner:
         owner.one("user-add", name=CLINICIAN, role=Role.CLINICIAN, password=secrets.token_urlsafe(16))
-        token = str(owner.one("token-create", user=CLINICIAN, may=[Action.FIND, Action.GET], days=1)["token"])
+        token = str(owner.one("token-create", user=CLINICIAN, may=[Action.FIND, Action.GET], days=1, where=[])["token"])
     context = ssl.create_default_context(cafile=str(folder / "peer" / "ca.pem"))
     root = f"{serving.web}/dicom-web"
     stranger = WebClient(root, context, None).get("/studies")

@@ -59,8 +59,8 @@ def _user_sign_out(session: Session, *, name: str) -> Rows:
     yield {"sessions": session.people.sign_out(name)}
 
 
-def _token_create(session: Session, *, user: str, may: list[Action], days: int) -> Rows:
-    yield {"token": session.administration.create_token(user, may, days)}
+def _token_create(session: Session, *, user: str, may: list[Action], days: int, where: list[tuple[str, list[str]]]) -> Rows:
+    yield {"token": session.administration.create_token(user, may, days, where)}
 
 
 def _token_list(session: Session) -> Rows:
