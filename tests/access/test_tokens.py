@@ -5,18 +5,20 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadglass.access import tokens as tokens_module
-from leadglass.access.identity import Kind, Principal
+from leadglass.access.identity import BearerToken, Kind, Principal
 from leadglass.access.policy import Asking, decide, parse_policy
 from leadglass.access.registry import TABLES, Registry
 from leadglass.access.sealed import SealedFile
 from leadglass.access.tokens import GRANTABLE, Token, Tokens
 from leadglass.dicom.predicate import Condition, StudyPredicate
-from leadglass.vocabulary import Action, Role
-from tests.access.people import ARCHIVE, KEY, Clock
+from leadglass.errors import NotAllowed
+from leadglass.vocabulary import Action, Door, Outcome, Role
+from tests.access.people import ARCHIVE, KEY, Clock, House
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors" / "access"
 _CONDITIONS = st.builds(
@@ -65,3 +67,22 @@ def test_what_the_policy_gives_is_given_within_the_studies_of_the_token_alone() 
     assert seen is not None
     studies = [{"InstitutionName": where, "Modality": modality} for where in ("North", "South") for modality in ("CT", "MR")]
     assert [seen.admits(study) for study in studies] == [True, False, False, False]
+
+
+def test_who_was_seen_last_is_known_after_the_next_start(house: House) -> None:
+    house.user("anna", Role.CLINICIAN)
+    used, unused = house.token("anna", Action.FIND), house.token("anna", Action.FIND)
+    principal = house.gate.identify(Door.DICOMWEB, BearerToken(used[1].reveal()))
+    seen = house.registry.seen
+    assert seen.last(Kind.TOKEN, used[0]) is None, "to show a token is not to be let do something with it"
+    with pytest.raises(NotAllowed):
+        house.gate.admit_get(principal, Door.DICOMWEB, "127.0.0.1")
+    assert seen.last(Kind.TOKEN, used[0]) is None
+    with house.gate.admit_find(principal, Door.DICOMWEB, "127.0.0.1") as grant:
+        grant.settle(Outcome.DONE)
+    seen.save()
+    again = Registry.open(house.folder / "access", KEY, ARCHIVE, house.clock).seen
+    for kept in (seen, again):
+        assert [kept.last(Kind.TOKEN, each[0]) for each in (used, unused)] == [house.clock(), None]
+        assert kept.last(Kind.USER, "anna") == house.clock()
+        assert kept.last(Kind.USER, "otto") is None

@@ -123,8 +123,11 @@ def test_a_token_reaches_the_studies_it_was_made_for_and_no_other(archive: Archi
     ]
     assert [each.status_code for each in fetched] == [200, 404, 404]
     assert fetched[1].content == fetched[2].content
-    told = [each["studies"] for each in rows("token", "list", archive.home)]
-    assert told[-3:] == ["every", "any Modality in CT, NM", "any Modality in CT and any Modality in MR"]
+    listed = rows("token", "list", archive.home)[-3:]
+    assert all(each["last_seen"] for each in listed)
+    assert rows("user", "list", archive.home)[1]["last_seen"] == max(each["last_seen"] for each in listed)
+    told = [each["studies"] for each in listed]
+    assert told == ["every", "any Modality in CT, NM", "any Modality in CT and any Modality in MR"]
 
 
 def test_conditions_of_a_token_that_mean_nothing_are_refused_and_none_is_told(archive: ArchiveUnderTest) -> None:

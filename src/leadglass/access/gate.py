@@ -275,6 +275,7 @@ class Gate:
             raise NotAllowed(f"{principal.id} may not {action}; `leadglass policy explain` says what it may")
         if kind.intent_first:
             self._flush_intent(entry, sequence)
+        self._registry.seen.note(current)
         return kind._issue(current, door, address, visible, sequence, self._record, self._abandon)  # noqa: SLF001
 
     def _seen(self, principal: Principal, door: Door, address: str) -> StudyPredicate:

@@ -29,6 +29,7 @@ from leadglass.access.identity import (
 )
 from leadglass.access.peers import ALONE, Peer, Peers
 from leadglass.access.sealed import Changing, SealedFile
+from leadglass.access.seen import Seen
 from leadglass.access.sessions import USUAL, Open, SessionLimits, Sessions
 from leadglass.access.tokens import Token, Tokens
 from leadglass.access.vouchers import Shown, utc
@@ -110,6 +111,7 @@ class Registry:
         self.tokens = Tokens(tokens, clock, self._has_account)
         self.holds = Holds(holds, clock, leaving, self._require_another_administrator)
         self.sessions = Sessions(clock, sessions)
+        self.seen = Seen(_file(folder, key, archive_id, "seen"), clock)
         for table in (self.accounts.table, self.peers.table, self.tokens.table, self.holds.table):
             table.changed = self._changed
 
@@ -380,4 +382,4 @@ def _at(peer: Recognised, user: Recognised) -> Recognised:
 
 
 def _file(folder: Path, key: bytes, archive_id: bytes, what: str) -> SealedFile:
-    return SealedFile(folder / f"{what}.sealed", key, archive_id, what, may_be_missing=what == "holds")
+    return SealedFile(folder / f"{what}.sealed", key, archive_id, what, may_be_missing=what in {"holds", "seen"})

@@ -131,7 +131,10 @@ class Administration:
         """Every peer, without its keys."""
         with self._admit(verb="peer-list") as grant:
             holds = self._hold.registry.holds
-            rows = [peer_row(peer, holds.get(Kind.PEER, peer.ae_title)) for peer in self._hold.registry.peers.list()]
+            rows = [
+                peer_row(peer, holds.get(Kind.PEER, peer.ae_title), self._last_seen(Kind.PEER, peer.ae_title))
+                for peer in self._hold.registry.peers.list()
+            ]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows
 
@@ -161,6 +164,7 @@ class Administration:
                 {
                     "name": each.name,
                     "role": sorted(each.roles),
+                    "last_seen": self._last_seen(Kind.USER, each.name),
                     "attributes": {key: len(values) for key, values in each.attributes},
                     "second_factor": each.factor is not None,
                     "state": standing("disabled" if each.disabled else "active", hold),
@@ -203,6 +207,7 @@ class Administration:
                     "may": sorted(token.may),
                     "studies": describe(token.studies),
                     "expires": time_text(token.expires),
+                    "last_seen": self._last_seen(Kind.TOKEN, token.id),
                     "state": standing("revoked" if token.revoked else "ended" if token.expires <= now else "active", hold),
                     **hold_row(hold),
                 }
@@ -210,6 +215,10 @@ class Administration:
             ]
             grant.settle(Outcome.DONE, count=len(rows))
             return rows
+
+    def _last_seen(self, kind: Kind, name: str) -> str | None:
+        seen = self._hold.registry.seen.last(kind, name)
+        return None if seen is None else time_text(seen)
 
     def revoke_token(self, token_id: str) -> None:
         """End one token."""

@@ -228,6 +228,7 @@ class Archive:
         """To be called about once a minute: writes what is counted, such as denials of the unidentified, and vouches for all of it."""
         self._parts.gate.tick()
         self._parts.anchor.renew()
+        self._parts.registry.seen.save()
 
     def started(self) -> None:
         """Put the start of serving into the trail."""

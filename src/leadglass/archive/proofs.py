@@ -78,7 +78,7 @@ def certify(grant: AdministerGrant, authority: Authority, ae_title: str, new: Ne
     return row, Pin.of(issued.certificate_der)
 
 
-def peer_row(peer: Peer, hold: Hold | None) -> Row:
+def peer_row(peer: Peer, hold: Hold | None, last_seen: str | None) -> Row:
     """A peer as it is listed."""
     keys = [f"key {pin.sha256[:16]}" for pin in peer.pins]
     rules = [f"{voucher.subject} by {voucher.authority_name}" for voucher in peer.vouchers]
@@ -91,5 +91,6 @@ def peer_row(peer: Peer, hold: Hold | None) -> Row:
         "needs_user": peer.needs_user,
         "expires": time_text(peer.ends) if peer.ends else None,
         "state": standing("revoked" if peer.revoked else "unsafe plaintext" if peer.unsafe_plaintext else "active", hold),
+        "last_seen": last_seen,
         **hold_row(hold),
     }

@@ -21,7 +21,7 @@ from leadglass.assemble import rootkeys
 from leadglass.config import Settings, load_settings
 from leadglass.dicom.sopclasses import storage_with
 from leadglass.dicom.uid import Uid
-from leadglass.errors import ConfigurationError
+from leadglass.errors import ConfigurationError, LeadglassError
 from leadglass.home import Home
 from leadglass.pixels.pool import Decoders, DecodingLimits
 from leadglass.seal.rootkey import RootKey
@@ -84,6 +84,7 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
         undo.callback(anchor.renew)
         gate = Gate(policy, registry, trail)
         undo.callback(gate.close)
+        undo.callback(_save_seen, registry)
         if remake_index:
             _remake_index(home, keys, gate)
         vault = Vault.open(home.path, keys, reserve_bytes=settings.storage.reserve_bytes)
@@ -106,6 +107,13 @@ def opened(home: Home, *, root: RootKey | None = None, remake_index: bool = Fals
             aet=settings.archive.aet,
         )
         yield Opened(Archive(parts, Limits(settings.storage.max_object_bytes)), authority, settings, registry, storage)
+
+
+def _save_seen(registry: Registry) -> None:
+    try:
+        registry.seen.save()
+    except (LeadglassError, OSError) as error:
+        logs.fault("when each was last seen is not kept", error)
 
 
 def _policy_of(home: Home, *, deny_all: bool) -> Policy:

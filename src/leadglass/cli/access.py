@@ -183,7 +183,7 @@ def peer_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     with operator(Home(home)) as owner:
         print_rows(
             _shown(owner.rows("peer-list"), as_json=as_json),
-            ["ae_title", "may", "addresses", "destination", "proof", "expires", "state"],
+            ["ae_title", "may", "addresses", "destination", "proof", "expires", "last_seen", "state"],
             as_json=as_json,
             empty="no peers: `leadglass peer add` makes one",
         )
@@ -251,7 +251,7 @@ def user_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the people."""
     with operator(Home(home)) as owner:
         rows = _shown(owner.rows("user-list"), as_json=as_json)
-        columns = ["name", "role", "second_factor", "state"]
+        columns = ["name", "role", "second_factor", "last_seen", "state"]
         print_rows(rows, columns, as_json=as_json, empty="no users: `leadglass user add` makes one")
 
 
@@ -331,7 +331,7 @@ def token_list(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the tokens by their ids, never their secrets."""
     with operator(Home(home)) as owner:
         rows = _shown(owner.rows("token-list"), as_json=as_json)
-        print_rows(rows, ["id", "user", "may", "studies", "expires", "state"], as_json=as_json, empty="no tokens")
+        print_rows(rows, ["id", "user", "may", "studies", "expires", "last_seen", "state"], as_json=as_json, empty="no tokens")
 
 
 @token.command("revoke")
