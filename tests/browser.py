@@ -14,10 +14,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from tests.peers import require
 
+KEYS: Final = {
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    "Space": (32, " "),
+    "Backspace": (8, ""),
+    "Escape": (27, ""),
+    "ArrowUp": (38, ""),
+    "ArrowDown": (40, ""),
+}
+"""What a key is to the protocol: its number and the text that it writes."""
 ANSWER_SECONDS = 60
 
 _SWITCHES = (
@@ -178,10 +188,10 @@ class Page:
         return answer["result"].get("value")
 
     def press(self, key: str, *, shift: bool = False) -> None:
-        """Tab, Enter or Space, as a hand presses it."""
-        code, number, text = {"Tab": ("Tab", 9, ""), "Enter": ("Enter", 13, "\r"), "Space": ("Space", 32, " ")}[key]
+        """One of `KEYS`, as a hand presses it."""
+        number, text = KEYS[key]
         name = " " if key == "Space" else key
-        about = {"key": name, "code": code, "windowsVirtualKeyCode": number, "modifiers": 8 if shift else 0}
+        about = {"key": name, "code": key, "windowsVirtualKeyCode": number, "modifiers": 8 if shift else 0}
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **about)
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 

@@ -78,10 +78,20 @@ def test_sign_in_search_look_and_sign_out_by_keyboard(chromium: Browser, served:
         page.press("Enter")
         page.wait_for("location.pathname === '/' && document.querySelectorAll('tbody tr').length === 3")
         look(page)
-        fill(page, name="*ct1")
-        page.press("Enter")
+        page.evaluate("window.sameDocument = true")
+        fill(page, name="*nobody")
+        page.wait_for("!document.querySelector('tbody') && document.querySelector('#count').textContent.startsWith('No study')")
+        for _ in "nobody":
+            page.press("Backspace")
+        page.type("ct1")
         page.wait_for("document.querySelectorAll('tbody tr').length === 1")
-        tab_to(page, "tbody a")
+        assert page.evaluate("window.sameDocument && location.href.endsWith('/')"), "found as it was typed, on the page that was there"
+        assert violations(page) == []
+        page.press("ArrowDown")
+        assert page.evaluate("document.activeElement.matches('tbody a')")
+        page.press("Escape")
+        assert page.evaluate("document.activeElement.id") == "name"
+        page.press("ArrowDown")
         page.press("Enter")
         page.wait_for(f"location.pathname === '/studies/{CT}'")
         look(page)

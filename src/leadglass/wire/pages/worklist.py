@@ -17,6 +17,9 @@ from leadglass.wire.pages.visit import Visit, elsewhere
 PAGE: Final = 50
 MOST_PAGES: Final = 100_000
 MOST_LETTERS: Final = 128
+TEMPLATE: Final = "worklist.html.j2"
+SCRIPTS: Final = ("worklist.js",)
+"""It searches as one types; where it does not run, a button does."""
 FIELDS: Final = ("name", "patient", "accession", "since", "until", "modality")
 RETURNS: Final = tuple(
     sorted(
@@ -60,7 +63,9 @@ async def search(visit: Visit) -> Response:
     try:
         query_of(asked)
     except BadInput:
-        return visit.page("worklist.html.j2", 400, asked=_filled(asked), rows=[], first=0, page=0, more=False, said=visit.words.bad_search)
+        return visit.page(
+            TEMPLATE, 400, scripts=SCRIPTS, asked=_filled(asked), rows=[], first=0, page=0, more=False, said=visit.words.bad_search
+        )
     visit.house.remembered.put(session.principal.credential, asked)
     return elsewhere("/")
 
@@ -69,7 +74,7 @@ async def _answer(visit: Visit, session: Session, asked: Mapping[str, str]) -> R
     query = query_of(asked)
     rows, more = await visit.house.workers.run(lambda: _rows(session, query))
     page = query.offset // PAGE
-    return visit.page("worklist.html.j2", asked=_filled(asked), rows=rows, first=query.offset + 1, page=page, more=more, said="")
+    return visit.page(TEMPLATE, scripts=SCRIPTS, asked=_filled(asked), rows=rows, first=query.offset + 1, page=page, more=more, said="")
 
 
 def _rows(session: Session, query: Query) -> tuple[list[Record], bool]:
