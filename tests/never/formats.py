@@ -255,9 +255,9 @@ _FILES: Final[tuple[tuple[str, Callable[[Path, Walk], None]], ...]] = (
     (rf"trail/sealed/{_N}", _records),
     (rf"trail/tile/entries/{_N}", _bundle),
     (rf"trail/tile/\d{{1,2}}/{_N}", _tile),
-    (r"access/(?:users|peers|tokens|holds|anchor)\.sealed", _sealed_file),
+    (r"access/(?:users|peers|tokens|holds|seen|anchor)\.sealed", _sealed_file),
     (
-        r"access/(?:users|peers|tokens|holds|anchor)\.sealed\.new",
+        r"access/(?:users|peers|tokens|holds|seen|anchor)\.sealed\.new",
         lambda _path, _walk: None,
     ),  # what a crash left; any part of a sealed message
     (r"commitments/[0-9a-f]{32}", _sealed_file),

@@ -37,6 +37,11 @@ values = ["OFFENES HAUS"]
 quantifier = "any"
 
 [[rule]]
+users = ["wim"]
+may = ["find", "get"]
+studies = "every"
+
+[[rule]]
 roles = ["technologist"]
 may = ["store"]
 studies = "every"
@@ -219,6 +224,10 @@ def _known_people(archive: ArchiveUnderTest) -> dict[str, str]:
         tokens[name] = archive.token(name, role, may)
     tokens["auditor"] = archive.token("udo", "auditor", "find,get")
     tokens["anna, to find only"] = archive.token("anna", may="find")
+    archive.token("wim", "technologist")
+    wim = ("token", "create", archive.home, "--user", "wim", "--may", "find,get")
+    # He may see everyone, and what he made this token for may not.
+    tokens["wim, for some studies"] = leadglass(*wim, "--where", "InstitutionName=OFFENES HAUS").stdout.strip()
     tokens["disabled"] = archive.token("dora")
     leadglass("user", "disable", archive.home, "dora")
     tokens["held with its person"] = archive.token("hugo")

@@ -29,7 +29,7 @@ def test_no_byte_of_a_hidden_patient_leaves(pair: Twins, asked: tuple[list[askin
     assert leaks(exchanges) == []
     assert leaks_at_rest(pair) == []
     # What may be seen was seen, by the same search: the questions reach the images.
-    for who in ("anna", "bert", "anna pages", "bert pages", "dimse READER", "dimse ALL"):
+    for who in ("anna", "bert", "wim", "anna pages", "bert pages", "dimse READER", "dimse ALL"):
         expected = {*VISIBLE.texts} if "pages" in who else {*VISIBLE.texts, "pixels"}
         assert found_in(b"".join(each.received for each in exchanges if each.name.startswith(who)), [VISIBLE]) == expected
     assert len(exchanges) > 2000
