@@ -389,3 +389,27 @@ def test_the_language_is_the_browsers_or_that_of_the_switch(served: ArchiveUnder
             assert visitor.post("/language", language="fr", here=elsewhere).headers["location"] == "/"
         visitor.post("/language", language="tlh")
         assert '<html lang="fr">' in visitor.get("/sign-in").text
+
+
+def test_an_auditor_verifies_the_trail_and_one_changed_byte_is_found(served: ArchiveUnderTest, inside: Visitor, otto: Person) -> None:
+    inside.get("/")
+    assert inside.post("/trail").text == inside.get("/nothing").text, "to a clinician it is not there"
+    file = min(each for each in (served.home / "trail").rglob("*") if each.is_file() and each.stat().st_size > 2000)
+    with Visitor(served) as visitor:
+        visitor.sign_in(otto)
+        visitor.get("/trail")
+        assert "The record is whole: " in visitor.post("/trail").text
+        with file.open("r+b") as changed:
+            changed.seek(1500)
+            was = changed.read(1)
+            changed.seek(1500)
+            changed.write(bytes([was[0] ^ 1]))
+            changed.flush()
+            try:
+                said = visitor.post("/trail").text
+            finally:
+                changed.seek(1500)
+                changed.write(was)
+        assert "The record is damaged or was changed." in said
+        assert "<li lang" in said
+        assert "The record is whole: " in visitor.post("/trail").text

@@ -122,6 +122,11 @@ def test_the_auditors_page_is_for_everybody(chromium: Browser, served: ArchiveUn
         page.press("Enter")
         page.wait_for("location.pathname === '/trail' && document.querySelector('tbody tr')")
         look(page)
+        tab_to(page, "form[action='/trail'][method=post] button")
+        page.press("Enter")
+        # In English or French, as the walk before left it.
+        page.wait_for("document.querySelector('main p[role=status]') && !document.querySelector('.said')")
+        look(page)
         assert page.console == []
 
 

@@ -40,7 +40,7 @@ TABLE: Final[tuple[tuple[str, Mapping[str, Handler]], ...]] = (
     ("/language", {"POST": entrance.switch}),
     (_STUDY, {"GET": study.show}),
     (f"{_STUDY}/accesses", {"GET": study.accesses}),
-    ("/trail", {"GET": trail.show}),
+    ("/trail", {"GET": trail.show, "POST": trail.verify}),
 )
 """Every page by a pattern of its path, and what serves each of its methods; HEAD is served as GET."""
 FOR_ANYBODY: Final = frozenset({"/sign-in", "/language"})
@@ -52,12 +52,13 @@ class Pages:
     """The application; `close` it when the last answer is out."""
 
     def __init__(self, archive: Archive) -> None:
-        self._house = House(archive, Workers(THREADS), Workers(1), Remembered(), secrets.token_bytes(32))
+        self._house = House(archive, Workers(THREADS), Workers(1), Workers(1), Remembered(), secrets.token_bytes(32))
 
     def close(self) -> None:
         """Let the worker threads end."""
         self._house.workers.close()
         self._house.signing_in.close()
+        self._house.verifying.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -20,3 +20,10 @@ async def show(visit: Visit) -> Response:
         lambda: list(administration.trail_entries(last=SHOWN, who=who or None, study=study or None, alerts=alerts)),
     )
     return visit.page("trail.html.j2", rows=rows[::-1], asked={"who": who, "study": study, "alerts": alerts}, most=SHOWN)
+
+
+async def verify(visit: Visit) -> Response:
+    """POST /trail: whether every entry is as it was written, in words; while it is looked at, the archive goes on."""
+    administration = visit.known.administration
+    report = await visit.house.verifying.run(lambda: administration.verify_trail(None, None))
+    return visit.page("verified.html.j2", size=report["size"], problems=report["problems"], notes=report["notes"])

@@ -53,6 +53,8 @@ class House:
     workers: Workers
     signing_in: Workers
     """A thread of its own: each guess at a password costs a tenth of a second, and no page waits for one."""
+    verifying: Workers
+    """One at a time: a trail of a million entries takes a while, and no page waits for it."""
     remembered: Remembered
     key: bytes
     """Binds forms to sessions; new at every start."""

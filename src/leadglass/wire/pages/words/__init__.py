@@ -59,6 +59,10 @@ class Words:
     count: str
     trail: str
     trail_help: str
+    verify_trail: str
+    verify_help: str
+    trail_whole: str
+    trail_broken: str
     alerts_only: str
     gave_access: str
     study_uid: str
@@ -124,6 +128,10 @@ ENGLISH: Final = Words(
     count="Count",
     trail="Record of accesses",
     trail_help="The newest {number} entries that match.",
+    verify_trail="Verify the record",
+    verify_help="An archive put back whole to an earlier day says so too: leadglass trail verify, with a checkpoint, sees it.",
+    trail_whole="The record is whole: {size} entries, each as it was written, under this archive's signature.",
+    trail_broken="The record is damaged or was changed. Copy it before anything else is done. Of {size} entries read:",
     alerts_only="Only what gave somebody access to patients",
     gave_access="gave access to patients: {to} ({verb})",
     study_uid="Study Instance UID",
@@ -189,6 +197,10 @@ FRENCH: Final = Words(
     count="Nombre",
     trail="Registre des accès",
     trail_help="Les {number} entrées correspondantes les plus récentes.",
+    verify_trail="Vérifier le registre",
+    verify_help="Une archive entière remise à un jour antérieur dit de même : leadglass trail verify, avec un point de contrôle, le voit.",
+    trail_whole="Le registre est complet : {size} entrées, chacune telle qu'elle a été écrite, sous la signature de l'archive.",
+    trail_broken="Le registre est endommagé ou a été modifié. Copiez-le avant toute chose. Sur {size} entrées lues :",
     alerts_only="Seulement ce qui a donné accès à des patients",
     gave_access="a donné accès à des patients : {to} ({verb})",
     study_uid="Study Instance UID",
