@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from leadglass.assemble.founding import Founding, found
 from leadglass.assemble.operator import operator
@@ -39,6 +39,7 @@ CLINICIAN = "anna"
 OURS = "leadglass"
 SHOWN = "CT_small.dcm"
 _READY_SECONDS = 60.0
+_OUTCOME_SECONDS = 10.0
 
 
 class Show(Protocol):
@@ -229,12 +230,22 @@ def _work(serving: Serving, folder: Path, looked_for: Image, show: Show) -> str:
     )
     show.line(f"WADO-RS as {CLINICIAN}: {image.status}, {len(image.body):,} bytes of {image.media_type.split(';')[0]}")
     show.heading("What the trail has of it")
-    with operator(serving.home) as owner:
-        for row in owner.rows("trail-show", last=6, who=CLINICIAN, study=None):
-            count = f" count={row['count']}" if row["count"] else ""
-            show.line(
-                f"#{row['sequence']} {row['time']} {row['who']} {row['door']} {row['action']} {row['kind']} {row['outcome'] or ''}{count}"
-            )
+    for row in _accesses(serving):
+        count = f" count={row['count']}" if row["count"] else ""
+        show.line(
+            f"#{row['sequence']} {row['time']} {row['who']} {row['door']} {row['action']} {row['kind']} {row['outcome'] or ''}{count}"
+        )
     for sentence in verify_trail(serving.home.path, checkpoint=None, key=None).sentences():
         show.line(sentence)
     return token
+
+
+def _accesses(serving: Serving) -> list[dict[str, Any]]:
+    """Return the clinician's last accesses; what became of the last one is entered only after its last byte has left, so wait for that."""
+    until = time.monotonic() + _OUTCOME_SECONDS
+    while True:
+        with operator(serving.home) as owner:
+            rows = list(owner.rows("trail-show", last=6, who=CLINICIAN, study=None))
+        if (rows and rows[-1]["kind"] == "outcome") or time.monotonic() > until:
+            return rows
+        time.sleep(0.05)
