@@ -34,6 +34,16 @@ SEARCHES: tuple[dict[str, str], ...] = (
     {"since": "x"},
 )
 
+CHANGES: tuple[dict[str, str], ...] = (
+    {"do": "hold"},
+    {"do": "roles", "role-clinician": "1"},
+    {"do": "attribute", "attribute": "modality", "values": "MR"},
+    {"do": "factor"},
+    {"do": "nothing"},
+    {"name": "mallory", "role": "nothing"},
+)
+"""Of people; an administrator only asks for them and does not agree, so that nothing is changed for who comes after."""
+
 
 def _signed_in(house: House, archive: ArchiveUnderTest, web: Web, name: str) -> tuple[str, str]:
     assert archive.process is not None
@@ -79,6 +89,11 @@ def by_pages(house: House, archive: ArchiveUnderTest) -> Iterator[Exchange]:
         for method in ("HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"):
             asked = web.ask(method, studies[0], {**_posting(archive, cookie), "Sec-Fetch-Site": "same-origin"})
             yield Exchange(f"{name} pages {method}", plain(asked), forbidden)
+        for path in ("/people", "/people/anna", "/people/adam", "/people/nobody"):
+            yield Exchange(f"{name} pages GET {path}", plain(web.ask("GET", path, {"Cookie": cookie})), forbidden)
+            for change in CHANGES if name == "adam" else (*CHANGES, *({**each, "sure": "1"} for each in CHANGES)):
+                body = urlencode({"token": token, **change}).encode()
+                yield Exchange(f"{name} pages {path} {change}", plain(web.ask("POST", path, _posting(archive, cookie), body)), forbidden)
         for search in SEARCHES:
             said = frozenset(text for patient in forbidden for text in patient.texts if any(text in value for value in search.values()))
             body = urlencode({"token": token, **search}).encode()

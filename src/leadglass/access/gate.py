@@ -69,7 +69,7 @@ OFFERS: Mapping[Door, frozenset[Action]] = MappingProxyType(
         Door.DIMSE: IMAGES | {Action.ECHO, Action.MOVE},
         Door.DIMSE_PLAINTEXT: frozenset({Action.ECHO, Action.STORE}),
         Door.DICOMWEB: IMAGES,
-        Door.PAGES: frozenset({Action.FIND, Action.READ_TRAIL}),
+        Door.PAGES: frozenset({Action.FIND, Action.READ_TRAIL, Action.ADMINISTER}),
         Door.CONTROL: frozenset({Action.ADMINISTER, Action.READ_TRAIL, Action.STORE, Action.SETTLE, Action.GET}),
     }
 )

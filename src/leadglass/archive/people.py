@@ -6,6 +6,7 @@ from leadglass.access.grant import AdministerGrant
 from leadglass.access.identity import Principal
 from leadglass.access.secret import Secret
 from leadglass.archive.administration import Parts
+from leadglass.archive.alerts import alert, seen_by
 from leadglass.archive.rows import Row
 from leadglass.errors import BadInput, WrongUsage
 from leadglass.vocabulary import Door, Outcome
@@ -25,6 +26,11 @@ class People:
             # The trail takes no such name, so nobody can have been given it.
             raise WrongUsage("names are ASCII letters, digits and common signs; no user is called otherwise") from None
 
+    def _told(self, verb: str, name: str) -> dict[str, str | int]:
+        """Whoever is given another's password and second factor can be him: of somebody who sees patients, that gives access to them."""
+        account = self._parts.registry.accounts.get(name)
+        return alert(verb, name) if account and seen_by(self._parts.gate.policy, account.roles) else {}
+
     def _require(self, name: str) -> None:
         account = self._parts.registry.accounts.get(name)
         if account is None or account.disabled:
@@ -36,7 +42,7 @@ class People:
             self._require(name)
             chosen = Secret(password) if password is not None else generate_password()
             self._parts.registry.accounts.set_password(grant, name, chosen)
-            grant.settle(Outcome.DONE, count=1)
+            grant.settle(Outcome.DONE, count=1, detail=self._told("user-password", name))
             return {"password": chosen.reveal()} if password is None else {}
 
     def set_factor(self, name: str) -> Row:
@@ -44,7 +50,7 @@ class People:
         with self._admit("user-factor", name) as grant:
             self._require(name)
             secret, codes = self._parts.registry.accounts.set_factor(grant, name)
-            grant.settle(Outcome.DONE, count=1)
+            grant.settle(Outcome.DONE, count=1, detail=self._told("user-factor", name))
             return {"uri": otpauth(f"leadglass {self._parts.aet}", name, secret), "recovery_codes": [code.reveal() for code in codes]}
 
     def sign_out(self, name: str) -> int:

@@ -22,7 +22,7 @@ from leadglass.archive.archive import Archive, Session
 from leadglass.errors import BadInput, LeadglassError, NotAllowed, NotIdentified
 from leadglass.net.workers import Workers
 from leadglass.vocabulary import Door
-from leadglass.wire.pages import entrance, forms, html, study, trail, worklist
+from leadglass.wire.pages import entrance, forms, html, people, study, trail, worklist
 from leadglass.wire.pages.forms import FromElsewhere
 from leadglass.wire.pages.visit import FORM, LANGUAGE, SESSION, House, Remembered, Visit, elsewhere, new_secret
 from leadglass.wire.pages.words import chosen
@@ -41,6 +41,8 @@ TABLE: Final[tuple[tuple[str, Mapping[str, Handler]], ...]] = (
     (_STUDY, {"GET": study.show}),
     (f"{_STUDY}/accesses", {"GET": study.accesses}),
     ("/trail", {"GET": trail.show, "POST": trail.verify}),
+    ("/people", {"GET": people.show, "POST": people.add}),
+    (r"/people/[A-Za-z0-9][A-Za-z0-9._-]{0,63}", {"GET": people.one, "POST": people.change}),
 )
 """Every page by a pattern of its path, and what serves each of its methods; HEAD is served as GET."""
 FOR_ANYBODY: Final = frozenset({"/sign-in", "/language"})

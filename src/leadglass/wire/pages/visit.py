@@ -107,6 +107,7 @@ class Visit:
             user=session.principal.name if session else "",
             may_find=session is not None and session.may(Action.FIND),
             may_read_trail=session is not None and session.may(Action.READ_TRAIL),
+            may_administer=session is not None and session.may(Action.ADMINISTER),
             **values,
         )
         if entrance and self.fresh:

@@ -46,6 +46,8 @@ async def show(visit: Visit) -> Response:
     if not session.may(Action.FIND):
         if session.may(Action.READ_TRAIL):
             return elsewhere("/trail")
+        if session.may(Action.ADMINISTER):
+            return elsewhere("/people")
         return visit.page("said.html.j2", title=visit.words.worklist, sentence=visit.words.nothing_to_see)
     return await _answer(visit, session, visit.house.remembered.get(session.principal.credential))
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
+from leadglass.wire.pages.words import administration
+from leadglass.wire.pages.words.administration import AdministrationWords
+
 
 @dataclass(frozen=True)
 class Words:
@@ -75,6 +78,7 @@ class Words:
     later: str
     broken: str
     bad_search: str
+    administration: AdministrationWords
 
 
 ENGLISH: Final = Words(
@@ -144,6 +148,7 @@ ENGLISH: Final = Words(
     later="It cannot be done now. Try again in a minute.",
     broken="Something is broken here. The administrator finds it in the log.",
     bad_search="This cannot be searched for. Check the fields.",
+    administration=administration.ENGLISH,
 )
 
 FRENCH: Final = Words(
@@ -213,6 +218,7 @@ FRENCH: Final = Words(
     later="Impossible pour l'instant. Réessayez dans une minute.",
     broken="Une panne est survenue. L'administrateur la trouvera dans le journal.",
     bad_search="Recherche impossible. Vérifiez les champs.",
+    administration=administration.FRENCH,
 )
 
 LANGUAGES: Final = {words.code: words for words in (ENGLISH, FRENCH)}
