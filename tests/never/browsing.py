@@ -34,15 +34,18 @@ SEARCHES: tuple[dict[str, str], ...] = (
     {"since": "x"},
 )
 
+ADMINISTRATION = ("/people", "/people/anna", "/people/adam", "/people/nobody", "/peers", "/peers/STORER", "/peers/NOBODY", "/authority.pem")
 CHANGES: tuple[dict[str, str], ...] = (
     {"do": "hold"},
     {"do": "roles", "role-clinician": "1"},
     {"do": "attribute", "attribute": "modality", "values": "MR"},
     {"do": "factor"},
     {"do": "nothing"},
+    {"do": "revoke"},
+    {"name": "MALLORY", "addresses": "127.0.0.0/8", "proof": "nothing"},
     {"name": "mallory", "role": "nothing"},
 )
-"""Of people; an administrator only asks for them and does not agree, so that nothing is changed for who comes after."""
+"""Of people and peers; an administrator only asks for them and does not agree, so that nothing is changed for who comes after."""
 
 
 def _signed_in(house: House, archive: ArchiveUnderTest, web: Web, name: str) -> tuple[str, str]:
@@ -89,7 +92,7 @@ def by_pages(house: House, archive: ArchiveUnderTest) -> Iterator[Exchange]:
         for method in ("HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"):
             asked = web.ask(method, studies[0], {**_posting(archive, cookie), "Sec-Fetch-Site": "same-origin"})
             yield Exchange(f"{name} pages {method}", plain(asked), forbidden)
-        for path in ("/people", "/people/anna", "/people/adam", "/people/nobody"):
+        for path in ADMINISTRATION:
             yield Exchange(f"{name} pages GET {path}", plain(web.ask("GET", path, {"Cookie": cookie})), forbidden)
             for change in CHANGES if name == "adam" else (*CHANGES, *({**each, "sure": "1"} for each in CHANGES)):
                 body = urlencode({"token": token, **change}).encode()

@@ -16,11 +16,12 @@ import pytest
 from leadglass.access.factors import hotp, step_at
 from leadglass.access.identity import PasswordAndCode
 from leadglass.access.secret import Secret
-from leadglass.archive.archive import Archive
+from leadglass.archive.archive import Archive, Destination, Reached
 from leadglass.assemble.opening import opened
 from leadglass.home import Home
 from leadglass.vocabulary import Door
 from leadglass.wire.pages.app import create_pages
+from leadglass.wire.pages.visit import DicomDoor
 from tests import samples
 from tests.archives import PASSWORD, ArchiveUnderTest, leadglass
 from tests.never.canary import forms
@@ -106,8 +107,11 @@ def test_what_a_page_found_before_the_hold_does_not_leave_after_it(stocked_for_p
         shown = PasswordAndCode(person.name, Secret(PASSWORD), Secret(person.recovery[0]))
         _, cookie = there.archive.sign_in(Door.PAGES, shown, "127.0.0.1")
 
+        async def nobody(_: Destination) -> Reached:
+            return Reached.NOT_REACHED
+
         async def look(entered: Archive) -> httpx.Response:
-            pages = create_pages(entered)
+            pages = create_pages(entered, DicomDoor((), 0, None, nobody))
             try:
                 async with httpx.AsyncClient(transport=httpx.ASGITransport(pages), base_url="https://here") as client:
                     return await client.get(path, headers={"Cookie": f"__Host-session={cookie.reveal()}"})

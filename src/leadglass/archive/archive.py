@@ -17,6 +17,7 @@ from leadglass.archive.fetch import Fetched, FetchedObject, Outgoing, outgoing_s
 from leadglass.archive.find import Found, Record
 from leadglass.archive.look import Accesses, accesses_to, series_of
 from leadglass.archive.move import Moved, begin_move
+from leadglass.archive.peering import Peering, Reached, Trial
 from leadglass.archive.people import People
 from leadglass.archive.proofs import NewPeer, NewProof
 from leadglass.archive.rights import Rights
@@ -47,11 +48,14 @@ __all__ = [
     "NewProof",
     "Outgoing",
     "Parts",
+    "Peering",
     "People",
     "Promise",
     "Provenance",
+    "Reached",
     "Record",
     "Session",
+    "Trial",
     "outgoing_syntax",
 ]
 
@@ -162,6 +166,11 @@ class Session:
     def people(self) -> People:
         """How people sign in: each call asks the gate for itself."""
         return People(self._parts, self.caller.principal, self.caller.door, self.caller.address)
+
+    @property
+    def peering(self) -> Peering:
+        """What a peer is set up and tried out with: each call asks the gate for itself."""
+        return Peering(self._parts, self.caller.principal, self.caller.door, self.caller.address)
 
     def sign_out(self) -> None:
         """End the session in which the caller signed in, now and in the trail."""

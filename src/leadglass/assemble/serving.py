@@ -26,10 +26,12 @@ from leadglass.vocabulary import Door
 from leadglass.wire.control.server import ControlServer
 from leadglass.wire.dicomweb.app import ROOT, create_app
 from leadglass.wire.dicomweb.server import WebServer
+from leadglass.wire.dimse import trying
 from leadglass.wire.dimse.commitment import Commitments
 from leadglass.wire.dimse.door import DimseDoor
 from leadglass.wire.dimse.outbound import Outbound
 from leadglass.wire.pages.app import create_pages
+from leadglass.wire.pages.visit import DicomDoor
 
 WORKERS = 8
 """Threads of the archive for the DIMSE doors: more than cores, because they wait for the disk."""
@@ -147,7 +149,9 @@ async def _serve(home: Home, archive: Opened, doors: Doors, ready: Callable[[Lis
         following = loop.create_task(_follow_changes(changed, context, open_doors, outbound))
         undo.callback(following.cancel)
         web_at = parse_address(doors.web or settings.web.listen)
-        dicomweb, pages = create_app(archive.archive, settings.web), create_pages(archive.archive)
+        echo = partial(trying.echo, outbound, settings.archive.aet)
+        dicom = DicomDoor(tuple(settings.archive.hostnames), dimse.port, plaintext.port if plaintext else None, echo)
+        dicomweb, pages = create_app(archive.archive, settings.web), create_pages(archive.archive, dicom)
         undo.callback(dicomweb.close)
         undo.callback(pages.close)
         web_context = tls.server_context(identity, trusted_clients=None)

@@ -22,9 +22,9 @@ from leadglass.archive.archive import Archive, Session
 from leadglass.errors import BadInput, LeadglassError, NotAllowed, NotIdentified
 from leadglass.net.workers import Workers
 from leadglass.vocabulary import Door
-from leadglass.wire.pages import entrance, forms, html, people, study, trail, worklist
+from leadglass.wire.pages import entrance, forms, html, peers, people, study, trail, worklist
 from leadglass.wire.pages.forms import FromElsewhere
-from leadglass.wire.pages.visit import FORM, LANGUAGE, SESSION, House, Remembered, Visit, elsewhere, new_secret
+from leadglass.wire.pages.visit import FORM, LANGUAGE, SESSION, DicomDoor, House, Remembered, Visit, elsewhere, new_secret
 from leadglass.wire.pages.words import chosen
 
 THREADS: Final = 8
@@ -43,6 +43,9 @@ TABLE: Final[tuple[tuple[str, Mapping[str, Handler]], ...]] = (
     ("/trail", {"GET": trail.show, "POST": trail.verify}),
     ("/people", {"GET": people.show, "POST": people.add}),
     (r"/people/[A-Za-z0-9][A-Za-z0-9._-]{0,63}", {"GET": people.one, "POST": people.change}),
+    ("/peers", {"GET": peers.show, "POST": peers.add}),
+    (r"/peers/.{1,16}", {"GET": peers.one, "POST": peers.change}),
+    ("/authority.pem", {"GET": peers.authority}),
 )
 """Every page by a pattern of its path, and what serves each of its methods; HEAD is served as GET."""
 FOR_ANYBODY: Final = frozenset({"/sign-in", "/language"})
@@ -53,8 +56,8 @@ _LATER: Final = (errors.TrailUnwritable, errors.KeyUnavailable, errors.TooMuchAt
 class Pages:
     """The application; `close` it when the last answer is out."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._house = House(archive, Workers(THREADS), Workers(1), Workers(1), Remembered(), secrets.token_bytes(32))
+    def __init__(self, archive: Archive, dicom: DicomDoor) -> None:
+        self._house = House(archive, Workers(THREADS), Workers(1), Workers(1), Remembered(), dicom, secrets.token_bytes(32))
 
     def close(self) -> None:
         """Let the worker threads end."""
@@ -154,6 +157,6 @@ def _file(request: Request) -> Response | None:
     return Response(content, media_type=kind, headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
 
-def create_pages(archive: Archive) -> Pages:
-    """The pages of `archive`."""
-    return Pages(archive)
+def create_pages(archive: Archive, dicom: DicomDoor) -> Pages:
+    """The pages of `archive`, which tell of its door for DICOM."""
+    return Pages(archive, dicom)

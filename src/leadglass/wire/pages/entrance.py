@@ -13,7 +13,9 @@ from leadglass.wire.pages import forms
 from leadglass.wire.pages.visit import FORM, LANGUAGE, SESSION, Visit, elsewhere
 from leadglass.wire.pages.words import LANGUAGES
 
-_OURS: Final = re.compile(r"/(?:sign-in|trail|people(?:/[A-Za-z0-9._-]{1,64})?|studies/[0-9.]{1,64}(?:/accesses)?)?", re.ASCII)
+_OURS: Final = re.compile(
+    r"/(?:sign-in|trail|people(?:/[A-Za-z0-9._-]{1,64})?|peers(?:/[A-Za-z0-9._%+-]{1,48})?|studies/[0-9.]{1,64}(?:/accesses)?)?", re.ASCII
+)
 
 
 async def show(visit: Visit) -> Response:

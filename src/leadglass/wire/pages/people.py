@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from leadglass.access.identity import ATTRIBUTES
 from leadglass.archive.archive import Session
-from leadglass.errors import NotAllowed, NotIdentified, Refused, WrongUsage
+from leadglass.errors import Refused, WrongUsage
 from leadglass.vocabulary import Role
+from leadglass.wire.pages.asking import Row, ask_back, why
 from leadglass.wire.pages.visit import Visit, elsewhere
 
-Row = dict[str, object]
 _AT: Final = "/people/"
 _ROLE: Final = "role-"
 
@@ -49,6 +49,8 @@ CHANGES: Final[Mapping[str, Change]] = {
 }
 """What can be done to a person by the word in the form; what comes back is shown once."""
 SHOWN_ONCE: Final = frozenset({"password", "factor"})
+ALERTING: Final = frozenset({"roles", "attribute", "password", "factor"})
+"""What may give access to patients."""
 
 
 async def show(visit: Visit) -> Response:
@@ -66,7 +68,7 @@ async def add(visit: Visit) -> Response:
     try:
         given = await visit.house.workers.run(lambda: session.administration.add_user(name, Role(role), None))
     except (WrongUsage, Refused) as error:
-        return await _list(visit, 400, why=_why(error))
+        return await _list(visit, 400, why=why(error))
     return visit.page("given.html.j2", name=name, given=given, back=f"{_AT}{name}")
 
 
@@ -84,20 +86,14 @@ async def change(visit: Visit) -> Response:
     if word in SHOWN_ONCE and name == session.principal.name:
         return await _one(visit, 409, said=visit.words.administration.not_your_own)
     if form.get("sure") != "1":
-        kept = {key: value for key, value in form.items() if key not in {"token", "sure"}}
-        return visit.page("sure.html.j2", name=name, word=word, kept=kept, asked=_roles(form) if word == "roles" else [])
+        own, asked = visit.words.administration, ", ".join(visit.words.administration.roles_named[role] for role in _roles(form))
+        what = f"{own.does[word]} ({asked})" if word == "roles" and asked else own.does[word]
+        return ask_back(visit, f"{_AT}{name}", f"{name}: {what}", own.means[word], alerts=word in ALERTING)
     try:
         given = await visit.house.workers.run(lambda: CHANGES[word](session, name, form))
     except (WrongUsage, Refused) as error:
-        return await _one(visit, 409, why=_why(error))
+        return await _one(visit, 409, why=why(error))
     return visit.page("given.html.j2", name=name, given=given, back=f"{_AT}{name}") if given else elsewhere(f"{_AT}{name}")
-
-
-def _why(error: WrongUsage | Refused) -> str:
-    """What an operation says of itself, for whoever administers; what tells that he may not is no such thing."""
-    if isinstance(error, NotAllowed | NotIdentified):
-        raise error
-    return str(error)
 
 
 def _name(visit: Visit) -> str:

@@ -3,14 +3,14 @@
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from leadglass.archive.archive import Archive, Session
+from leadglass.archive.archive import Archive, Destination, Reached, Session
 from leadglass.net.workers import Workers
 from leadglass.vocabulary import Action
 from leadglass.wire.pages import forms, html
@@ -46,6 +46,17 @@ class Remembered:
 
 
 @dataclass(frozen=True)
+class DicomDoor:
+    """What the pages tell of the door for DICOM, and have it do: they do not know it."""
+
+    hosts: tuple[str, ...]
+    """By which peers may call us."""
+    port: int
+    unsafe_plaintext_port: int | None
+    echo: Callable[[Destination], Awaitable[Reached]]
+
+
+@dataclass(frozen=True)
 class House:
     """What every visit needs of the archive."""
 
@@ -56,6 +67,7 @@ class House:
     verifying: Workers
     """One at a time: a trail of a million entries takes a while, and no page waits for it."""
     remembered: Remembered
+    dicom: DicomDoor
     key: bytes
     """Binds forms to sessions; new at every start."""
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from leadglass.wire.pages.words import peers
+from leadglass.wire.pages.words.peers import PeersWords
+
 
 @dataclass(frozen=True)
 class AdministrationWords:
@@ -47,6 +50,7 @@ class AdministrationWords:
     refused: str
     not_your_own: str
     choose_role: str
+    peers: PeersWords
 
 
 ENGLISH: Final = AdministrationWords(
@@ -124,6 +128,7 @@ ENGLISH: Final = AdministrationWords(
         "session would end before you have read them."
     ),
     choose_role="An account needs a role.",
+    peers=peers.ENGLISH,
 )
 
 FRENCH: Final = AdministrationWords(
@@ -207,4 +212,5 @@ FRENCH: Final = AdministrationWords(
         "commande : cette session prendrait fin avant que vous les ayez lus."
     ),
     choose_role="Un compte a besoin d'un rôle.",
+    peers=peers.FRENCH,
 )
